@@ -1,0 +1,87 @@
+"""What an episode is made of, in text: tasks, calls, results and what a policy's message says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Phase(StrEnum):
+    """The two phases of an episode."""
+
+    RETRIEVAL = "retrieval"
+    EXECUTION = "execution"
+
+
+class ToolStatus(StrEnum):
+    """How a call ended. Only INFRA_ERROR is ours; every other failure is the policy's to learn from."""
+
+    OK = "ok"
+    TOOL_ERROR = "tool_error"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    UNKNOWN_TOOL = "unknown_tool"
+    NOT_IN_TOOLSET = "not_in_toolset"
+    TIMEOUT = "timeout"
+    INFRA_ERROR = "infra_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """What was asked: by name when a policy wrote it, by tool id once the episode has resolved it."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What came back from one call."""
+
+    call: ToolCall  # `name` is the tool id where the tool is known
+    status: ToolStatus
+    text: str  # what the policy will read, already cut to the observation limit
+    latency_s: float = 0.0
+    served_from: str = "live"  # live, replay, simulator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One instruction and whatever is known of its solution; every gold field may be absent (None)."""
+
+    id: str
+    instruction: str
+    split: str = "train"
+    gold_tools: tuple[str, ...] | None = None  # tool ids, in the order of use
+    gold_calls: tuple[ToolCall, ...] | None = None  # by tool id, in order, arguments concrete
+    gold_answer: str | None = None
+    tags: tuple[str, ...] = ()  # "single", "chained", the domain …
+    expert_queries: tuple[str, ...] = ()  # one per gold tool: for the scripted expert, never shown to a policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseFailure:
+    """A message that is neither a call nor an answer. `reason` is one sentence that the policy reads."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyMessage:
+    """One completion as its dialect reads it: calls, or an answer, or a failure; exactly one of the three."""
+
+    calls: tuple[ToolCall, ...] = ()
+    answer: str | None = None
+    failure: ParseFailure | None = None
+    thought: str = ""
+
+    def __post_init__(self) -> None:
+        assert (bool(self.calls) + (self.answer is not None) + (self.failure is not None)) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The start of a context: what a chat server would get as `tools` and `messages`."""
+
+    system: str
+    tools: tuple[Mapping[str, Any], ...] = field(hash=False)  # OpenAI function objects: {"name", "description", "parameters"}
+    user: str
