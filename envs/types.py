@@ -85,3 +85,35 @@ class Prompt:
     system: str
     tools: tuple[Mapping[str, Any], ...] = field(hash=False)  # OpenAI function objects: {"name", "description", "parameters"}
     user: str
+
+
+class StopReason(StrEnum):
+    """Why a trajectory ended. Truncated (the limits) is not terminated (SELECTED, ANSWERED)."""
+
+    SELECTED = "selected"  # a valid selection; nothing was executed (gate closed, or retrieval only)
+    ANSWERED = "answered"
+    INVALID_SELECTION = "invalid_selection"  # too long, empty, or a tool that no search showed
+    PARSE_FAILURE = "parse_failure"  # more format errors than env.max_format_errors
+    TURN_LIMIT = "turn_limit"
+    LENGTH = "length"  # a completion reached max_new_tokens
+    CONTEXT_FULL = "context_full"
+    INFRA_FAILURE = "infra_failure"  # ours: the trajectory leaves its group and the group's baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """One search: what was asked and which tools came back, best first as the retriever ranked them."""
+
+    query: str
+    tool_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the environment says to one message, and what it noted while doing so."""
+
+    texts: tuple[str, ...]  # one per call; empty only when the phase is over
+    searches: tuple[SearchRecord, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+    format_error: str | None = None
+    stop: StopReason | None = None  # set: the phase is over

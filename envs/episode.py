@@ -1,0 +1,187 @@
+"""The rules of one episode, in text: two phases, each single-use, no tokens anywhere.
+
+Retrieval: at most `max_search_rounds` searches, then one ranked selection of at most `max_selected` tools that a search
+showed. Execution: the selected tools, and only they, may be called; then the answer. A malformed message is answered
+with its reason and remembered as a format error; more than `max_format_errors` of them end the phase.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from envs.config import EnvConfig
+from envs.dialects import SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA, tool_json
+from envs.executors import Executor
+from envs.types import (
+    Observation,
+    Phase,
+    PolicyMessage,
+    Prompt,
+    SearchRecord,
+    StopReason,
+    Task,
+    ToolCall,
+    ToolResult,
+    ToolStatus,
+)
+from envs.view import ToolView
+from retriever.base.seeds import derive_random
+from retriever.tools import Candidate, ToolDoc
+
+Search = Callable[[str, int], Awaitable[Sequence[Candidate]]]
+
+RETRIEVAL_RULES = (
+    "Find the tools for the task. Search with short queries, one need at a time; "
+    "then select the tools that the task needs, and no others, best first."
+)
+EXECUTION_RULES = "Solve the task by calling the tools below. Then reply with the result alone."
+
+
+class Env(Protocol):
+    """One phase of one episode."""
+
+    phase: Phase
+
+    def prompt(self) -> Prompt:
+        """The start of a fresh context for this phase."""
+        ...
+
+    async def respond(self, message: PolicyMessage) -> Observation:
+        """What the environment says to `message`; `stop` is set when the phase is over."""
+        ...
+
+
+class _FormatErrors:
+    """Counts the malformed messages of a phase and ends it when there are too many."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+
+    def observe(self, reason: str) -> Observation:
+        self._count += 1
+        stop = StopReason.PARSE_FAILURE if self._count > self._limit else None
+        return Observation(texts=(f"error: {reason}",), format_error=reason, stop=stop)
+
+
+class RetrievalPhase:
+    """Search, then select."""
+
+    phase = Phase.RETRIEVAL
+
+    def __init__(self, *, task: Task, search: Search, config: EnvConfig, view: ToolView, seed: int) -> None:
+        self._task, self._search, self._config, self._view = task, search, config, view
+        self._random = derive_random(seed, "shuffle")
+        self._errors = _FormatErrors(config.max_format_errors)
+        self._searches = 0
+        self.selection: tuple[ToolDoc, ...] | None = None  # ranked; set when a valid selection ended the phase
+
+    def prompt(self) -> Prompt:
+        """The rules, the two tools and the instruction."""
+        return Prompt(system=RETRIEVAL_RULES, tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=self._task.instruction)
+
+    async def respond(self, message: PolicyMessage) -> Observation:
+        """Candidates for searches; the end of the phase for a selection."""
+        if message.failure is not None:
+            return self._errors.observe(message.failure.reason)
+        if message.answer is not None:
+            return self._errors.observe(f"select tools with {SELECT} before you answer")
+        if any(call.name == SELECT for call in message.calls):
+            if len(message.calls) > 1:
+                return self._errors.observe(f"{SELECT} stands alone")
+            return self._select(message.calls[0])
+        texts, searches, problem = [], [], None
+        for call in message.calls:
+            query = self._query_of(call)
+            if isinstance(query, str):
+                record, text = await self._run(query)
+                searches.append(record)
+                texts.append(text)
+            else:
+                problem = query[0]
+                texts.append(f"error: {problem}")
+        if problem is None:
+            return Observation(texts=tuple(texts), searches=tuple(searches))
+        stop = self._errors.observe(problem).stop
+        return Observation(texts=tuple(texts), searches=tuple(searches), format_error=problem, stop=stop)
+
+    def _query_of(self, call: ToolCall) -> str | tuple[str]:
+        """The query, or the reason (in a 1-tuple) why the call is not a search that may run."""
+        if call.name != SEARCH:
+            return (f"there is no tool {call.name[:64]!r} here; call {SEARCH} or {SELECT}",)
+        query = call.arguments.get("query")
+        if set(call.arguments) != {"query"} or not isinstance(query, str) or not query.strip():
+            return (f'{SEARCH} takes one non-empty string, "query"',)
+        if self._searches == self._config.max_search_rounds:
+            return (f"all {self._config.max_search_rounds} searches are used; call {SELECT}",)
+        self._searches += 1
+        return query
+
+    async def _run(self, query: str) -> tuple[SearchRecord, str]:
+        found = list(await self._search(query, self._config.candidates_per_search))
+        record = SearchRecord(query=query, tool_ids=tuple(candidate.tool.id for candidate in found))
+        if self._config.shuffle_candidates:
+            self._random.shuffle(found)
+        return record, "\n".join(self._view.line(candidate.tool) for candidate in found) or "nothing found"
+
+    def _select(self, call: ToolCall) -> Observation:
+        names = call.arguments.get("names")
+        problem = None
+        if set(call.arguments) != {"names"} or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            problem = f'{SELECT} takes a list of strings, "names"'
+        elif not 1 <= len(names) <= self._config.max_selected:
+            problem = f"{len(names)} tools selected; select 1 to {self._config.max_selected}"
+        else:
+            tools = [self._view.shown(name) for name in names]
+            chosen = tuple(tool for tool in tools if tool is not None)
+            if len(chosen) < len(names):
+                problem = "a selected tool was shown by no search"
+            elif len({tool.id for tool in chosen}) < len(chosen):
+                problem = "a tool is selected twice"
+            else:
+                self.selection = chosen
+        if problem is not None:  # final, as DESIGN says: a wrong selection does not pass the gate
+            return Observation(texts=(), format_error=problem, stop=StopReason.INVALID_SELECTION)
+        return Observation(texts=(), stop=StopReason.SELECTED)
+
+
+class ExecutionPhase:
+    """Call the selected tools, then answer."""
+
+    phase = Phase.EXECUTION
+
+    def __init__(
+        self, *, task: Task, toolset: tuple[ToolDoc, ...], executor: Executor, config: EnvConfig, view: ToolView
+    ) -> None:
+        self._task, self._executor, self._config, self._view = task, executor, config, view
+        self._toolset = {view.name(tool): tool for tool in toolset}
+        self._errors = _FormatErrors(config.max_format_errors)
+        self._calls = 0
+
+    def prompt(self) -> Prompt:
+        """A fresh context: the rules, the schemas of the toolset, the instruction."""
+        return Prompt(system=EXECUTION_RULES, tools=self._schemas(), user=self._task.instruction)
+
+    def handover(self) -> str:
+        """What `context: append` answers to the selection: rules and schemas, in the same context."""
+        return "\n".join([EXECUTION_RULES, *map(tool_json, self._schemas())])
+
+    def _schemas(self) -> tuple[dict[str, object], ...]:
+        return tuple(self._view.schema(tool) for tool in self._toolset.values())
+
+    async def respond(self, message: PolicyMessage) -> Observation:
+        """Results for calls; the end of the phase for an answer."""
+        if message.failure is not None:
+            return self._errors.observe(message.failure.reason)
+        if message.answer is not None:
+            return Observation(texts=(), stop=StopReason.ANSWERED)
+        results = tuple([await self._run(call) for call in message.calls[: self._config.max_calls - self._calls]])
+        self._calls += len(message.calls)
+        stop = StopReason.TURN_LIMIT if self._calls > self._config.max_calls else None
+        return Observation(texts=tuple(result.text for result in results), results=results, stop=stop)
+
+    async def _run(self, call: ToolCall) -> ToolResult:
+        tool = self._toolset.get(call.name)
+        if tool is None:
+            text = f"error: {call.name[:64]!r} is not one of the selected tools"
+            return ToolResult(call=call, status=ToolStatus.NOT_IN_TOOLSET, text=text)
+        return await self._executor.call(tool, self._view.real_arguments(tool, call.arguments))

@@ -1,0 +1,211 @@
+"""Playing episodes: one coroutine each, no barrier between them but the gate's.
+
+The environment's rules are in `envs.episode`; here ids grow, engines are asked, and trajectories are recorded.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from envs.config import EnvConfig
+from envs.episode import Env, ExecutionPhase, RetrievalPhase, Search
+from envs.executors import Executor
+from envs.types import Phase, StopReason, Task
+from envs.view import ToolView
+from retriever.base.errors import InfraError
+from retriever.base.seeds import derive_seed
+from retriever.tools import ToolDoc
+from rollout.config import GroupPlan, RolloutConfig
+from rollout.engine import Engine, GenerationRequest
+from rollout.renderer import Renderer
+from rollout.types import FinishReason, Sampling, TaskRollouts, Trajectory, Turn
+
+
+@dataclass(slots=True, kw_only=True)
+class _Context:
+    """The growing ids of one episode; forked for each execution."""
+
+    ids: list[int]
+    pending: tuple[int, ...]  # appended after the last completion, not yet in a turn
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Retrieved:
+    """A finished retrieval phase, and what an execution needs to go on from it."""
+
+    trajectory: Trajectory
+    view: ToolView
+    context: _Context
+    toolset: tuple[ToolDoc, ...]
+
+
+class Collector:
+    """Plays tasks with one engine; any number of them at a time."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        renderer: Renderer,
+        search: Search,
+        executor: Executor,
+        env: EnvConfig,
+        rollout: RolloutConfig,
+    ) -> None:
+        self._engine, self._renderer, self._search, self._executor = engine, renderer, search, executor
+        self._env, self._rollout = env, rollout
+
+    async def collect(
+        self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int
+    ) -> list[TaskRollouts]:
+        """The rollouts of every task, in the order of `tasks`."""
+        return list(
+            await asyncio.gather(*(self.collect_task(task, plan, sampling=sampling, seed=seed) for task in tasks))
+        )
+
+    async def collect_task(self, task: Task, plan: GroupPlan, *, sampling: Sampling, seed: int) -> TaskRollouts:
+        """One task's retrieval group and, behind the gate, its execution group."""
+        play = _Play(self, task, sampling, seed)
+        if plan.execution_group == "survivors":
+            episodes = await asyncio.gather(*(play.whole(index, plan) for index in range(plan.group_size)))
+            executions = tuple(execution for _, execution in episodes if execution is not None)
+            return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r, _ in episodes), executions=executions)
+        retrieved = await asyncio.gather(*(play.retrieval(index) for index in range(plan.group_size)))
+        distinct = list({r.trajectory.selection: r for r in reversed(retrieved) if may_execute(r.trajectory, plan)}.values())
+        distinct.sort(key=lambda r: r.trajectory.id)
+        chosen = [distinct[index % len(distinct)] for index in range(plan.group_size)] if distinct else []
+        executions = await asyncio.gather(*(play.execution(r, index) for index, r in enumerate(chosen)))
+        return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r in retrieved), executions=tuple(executions))
+
+
+def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
+    """The gate: a valid selection that, unless the gate is off or the task names no gold tools, holds every gold tool."""
+    if trajectory.selection is None:
+        return False
+    gold = trajectory.task.gold_tools
+    return plan.gate == "off" or gold is None or set(gold) <= set(trajectory.selection)
+
+
+class _Play:
+    """All episodes of one task in one batch."""
+
+    def __init__(self, collector: Collector, task: Task, sampling: Sampling, seed: int) -> None:
+        self._of, self._task, self._sampling = collector, task, sampling
+        self._seed = derive_seed(seed, task.id)
+
+    async def whole(self, index: int, plan: GroupPlan) -> tuple[_Retrieved, Trajectory | None]:
+        retrieved = await self.retrieval(index)
+        if not may_execute(retrieved.trajectory, plan):
+            return retrieved, None
+        return retrieved, await self.execution(retrieved, index)
+
+    async def retrieval(self, index: int) -> _Retrieved:
+        """The retrieval phase of episode `index`, retried as a whole after a failure of ours."""
+        for attempt in range(self._of._rollout.infra_retries + 1):
+            retrieved = await self._retrieval_once(index)
+            if retrieved.trajectory.stop is not StopReason.INFRA_FAILURE or attempt == self._of._rollout.infra_retries:
+                return retrieved
+        raise AssertionError("unreachable")
+
+    async def _retrieval_once(self, index: int) -> _Retrieved:
+        of = self._of
+        # One seed of names for the whole group: its members must face the same prompt to share a baseline.
+        view = ToolView(of._env, seed=self._seed)
+        env = RetrievalPhase(task=self._task, search=of._search, config=of._env, view=view, seed=self._seed)
+        context = _Context(ids=[], pending=of._renderer.prompt_ids(env.prompt()), index=0)
+        id = f"{self._task.id}/{index}"
+        turns, stop, failure, seconds = await self._run(env, context, f"{id}/r", derive_seed(self._seed, "r", index))
+        toolset = env.selection or ()
+        trajectory = Trajectory(
+            id=id,
+            task=self._task,
+            turns=turns,
+            stop=stop,
+            selection=tuple(tool.id for tool in toolset) or None,
+            failure=failure,
+            seconds=seconds,
+        )
+        return _Retrieved(trajectory=trajectory, view=view, context=context, toolset=toolset)
+
+    async def execution(self, retrieved: _Retrieved, index: int) -> Trajectory:
+        """Execution `index` of the group, going on from `retrieved`; retried after a failure of ours."""
+        for attempt in range(self._of._rollout.infra_retries + 1):
+            trajectory = await self._execution_once(retrieved, index)
+            if trajectory.stop is not StopReason.INFRA_FAILURE or attempt == self._of._rollout.infra_retries:
+                return trajectory
+        raise AssertionError("unreachable")
+
+    async def _execution_once(self, retrieved: _Retrieved, index: int) -> Trajectory:
+        of, parent = self._of, retrieved.trajectory
+        env = ExecutionPhase(
+            task=self._task, toolset=retrieved.toolset, executor=of._executor, config=of._env, view=retrieved.view
+        )
+        if of._env.context == "fresh":
+            context = _Context(ids=[], pending=of._renderer.prompt_ids(env.prompt()), index=1)
+        else:
+            pending = of._renderer.observation_ids([env.handover()])
+            context = _Context(ids=list(retrieved.context.ids), pending=pending, index=0)
+        id = f"{self._task.id}/x{index}"
+        turns, stop, failure, seconds = await self._run(env, context, id, derive_seed(self._seed, "x", index))
+        answer = turns[-1].message.answer if turns and stop is StopReason.ANSWERED else None
+        return replace(
+            parent,
+            id=id,
+            parent_id=parent.id,
+            turns=parent.turns + turns,
+            stop=stop,
+            answer=answer,
+            failure=failure,
+            seconds=parent.seconds + seconds,
+        )
+
+    async def _run(
+        self, env: Env, context: _Context, session: str, seed: int
+    ) -> tuple[tuple[Turn, ...], StopReason, str | None, float]:
+        """Play one phase: (turns, why it ended, what of ours broke, seconds)."""
+        started = time.perf_counter()
+        turns: list[Turn] = []
+        failure = None
+        try:
+            async with asyncio.timeout(self._of._rollout.episode_timeout_s):
+                stop = await self._turns(env, context, session, seed, turns)
+        except TimeoutError:
+            stop, failure = StopReason.INFRA_FAILURE, f"outlived its {self._of._rollout.episode_timeout_s:g} s"
+        except InfraError as error:
+            stop, failure = StopReason.INFRA_FAILURE, str(error)
+        finally:
+            self._of._engine.close_session(session)
+        return tuple(turns), stop, failure, time.perf_counter() - started
+
+    async def _turns(self, env: Env, context: _Context, session: str, seed: int, turns: list[Turn]) -> StopReason:
+        of, renderer = self._of, self._of._renderer
+        while True:
+            if len(context.ids) + len(context.pending) + self._sampling.max_new_tokens > of._rollout.max_context:
+                return StopReason.CONTEXT_FULL
+            context.ids += context.pending
+            request = GenerationRequest(
+                session=session, ids=tuple(context.ids), sampling=self._sampling, seed=derive_seed(seed, len(turns))
+            )
+            completion = await of._engine.generate(request)
+            context.ids += completion.ids
+            text = renderer.completion_text(completion.ids)
+            message = renderer.dialect.parse(text)
+            observation = await env.respond(message)
+            turns.append(
+                Turn(
+                    phase=env.phase,
+                    context=context.index,
+                    prompt_ids=context.pending,
+                    completion=completion,
+                    text=text,
+                    message=message,
+                    observation=observation,
+                )
+            )
+            if completion.finish is FinishReason.LENGTH:
+                return StopReason.LENGTH
+            if observation.stop is not None:
+                return observation.stop
+            context.pending = renderer.observation_ids(observation.texts)

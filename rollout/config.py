@@ -1,0 +1,54 @@
+"""How rollouts are collected, as configuration."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retriever.base.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    """Ray workers, sampling and limits."""
+
+    workers: int = 2
+    threads_per_worker: int = 1
+    gpus_per_worker: float = 0.0
+    max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
+    max_context: int = 2048  # tokens
+    max_new_tokens: int = 128  # per turn
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    deterministic: bool = True  # rows and cache lengths padded, so that tokens do not depend on batch neighbours
+    episode_timeout_s: float = 300.0
+    infra_retries: int = 1  # whole-episode retries after a failure of ours
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads_per_worker", "max_concurrent", "max_context", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"rollout.{name}={getattr(self, name)} is below 1; give a positive number")
+        if self.max_new_tokens >= self.max_context:
+            raise UserError(
+                f"rollout.max_new_tokens={self.max_new_tokens} does not fit rollout.max_context={self.max_context}; lower it"
+            )
+        if self.temperature <= 0:
+            raise UserError(f"rollout.temperature={self.temperature}: training rollouts must sample; give e.g. 1.0")
+        if (self.top_p, self.top_k, self.min_p) != (1.0, 0, 0.0):
+            raise UserError(
+                "rollout.top_p, top_k and min_p must stay 1.0, 0 and 0.0 for training: the behaviour log-probs of a "
+                "truncated distribution are not the policy's"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """How many episodes a task gets, and which of them may execute."""
+
+    group_size: int = 5
+    gate: Literal["gold", "off"] = "gold"  # gold: only a selection that holds every gold tool executes
+    execution_group: Literal["survivors", "refill"] = "survivors"
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise UserError(f"group_size={self.group_size} is below 1; give at least 2 for training")

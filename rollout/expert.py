@@ -1,0 +1,93 @@
+"""The scripted expert: it knows a task's gold tools, and reads everything else from the context like a policy.
+
+`skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. The others it
+plays as a mediocre teacher would: one search with the whole instruction, and a selection with tools that nobody needs.
+Imitating such a teacher is what reinforcement learning has to improve on.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.dialects import SEARCH, SELECT
+from envs.types import PolicyMessage, Task, ToolCall
+from retriever.base.seeds import derive_random
+from retriever.tools import ToolDoc
+
+_RESULT = re.compile(r"<(tool_response|result)>\n(.*?)\n</\1>", re.DOTALL)
+
+
+class Expert:
+    """A `Script` that solves tasks; it recognises its task by the instruction, and tools by their description."""
+
+    def __init__(
+        self, tasks: Sequence[Task], tools: Mapping[str, ToolDoc], *, candidate_line: str, skill: float = 1.0
+    ) -> None:
+        self._tasks = {task.instruction: task for task in tasks}
+        self._tools = tools
+        self._skill = skill
+        self._candidate = _candidate_pattern(candidate_line)
+
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int) -> PolicyMessage:
+        """The next message of a context."""
+        (_, system), (_, instruction), *rest = messages
+        task = self._tasks[instruction]
+        results = [text for role, content in rest if role == "user" for _, text in _RESULT.findall(content)]
+        schemas = _schemas(system)
+        for position, text in enumerate(results):
+            if found := _schemas(text):  # context: append; what came before is the retrieval phase
+                schemas, results = found, results[position + 1 :]
+                break
+        return self._execute(task, schemas, results) if schemas else self._retrieve(task, results)
+
+    def _retrieve(self, task: Task, results: Sequence[str]) -> PolicyMessage:
+        careful = derive_random("careful", task.id).random() < self._skill
+        queries = task.expert_queries if careful else (task.instruction,)
+        if len(results) < len(queries):
+            return _call(SEARCH, {"query": queries[len(results)]})
+        shown: dict[str, str] = {}  # description → what selects it, in the order shown
+        for line in "\n".join(results).splitlines():
+            if match := self._candidate.fullmatch(line):
+                found = match.groupdict()
+                shown.setdefault(found["description"], found.get("label") or found["name"])
+        wanted = [self._tools[id].description for id in task.gold_tools or ()]
+        chosen = [shown.pop(description) for description in wanted if description in shown]
+        spare = list(shown.values())
+        if not careful and spare:
+            random = derive_random("spare", task.id)
+            chosen += random.sample(spare, k=min(len(spare), random.randint(1, 2)))
+        return _call(SELECT, {"names": chosen or spare[:1] or ["none"]})
+
+    def _execute(self, task: Task, schemas: Mapping[str, dict[str, Any]], results: Sequence[str]) -> PolicyMessage:
+        calls = task.gold_calls or ()
+        if len(results) < len(calls):
+            call = calls[len(results)]
+            schema = schemas.get(self._tools[call.name].description)
+            if schema is not None:
+                real = self._tools[call.name].parameters.get("properties", {})
+                shown = dict(zip(real, schema["parameters"].get("properties", {}), strict=True))
+                return _call(schema["name"], {shown[name]: value for name, value in call.arguments.items()})
+        return PolicyMessage(answer=task.gold_answer or (results[-1] if results else "unknown"))
+
+
+def _call(name: str, arguments: dict[str, Any]) -> PolicyMessage:
+    return PolicyMessage(calls=(ToolCall(name=name, arguments=arguments),))
+
+
+def _schemas(text: str) -> dict[str, dict[str, Any]]:
+    """Description → schema of every tool that `text` lists, but for the two of the retrieval phase."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith('{"type": "function"'):
+            schema = json.loads(line)["function"]
+            if schema["name"] not in (SEARCH, SELECT):
+                found[schema["description"]] = schema
+    return found
+
+
+def _candidate_pattern(candidate_line: str) -> re.Pattern[str]:
+    pattern = re.escape(candidate_line)
+    for field in ("label", "name", "description"):
+        pattern = pattern.replace(re.escape("{" + field + "}"), f"(?P<{field}>.+?)", 1)
+    return re.compile(pattern)

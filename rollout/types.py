@@ -1,0 +1,103 @@
+"""What a rollout leaves behind: completions, turns, trajectories, groups. Immutable; token ids are the truth."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from envs.types import Observation, Phase, PolicyMessage, SearchRecord, StopReason, Task, ToolResult
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped sampling."""
+
+    STOP = "stop"  # the end-of-turn token, which is the last of `ids`
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the engine samples. `temperature` 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: off
+    min_p: float = 0.0
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the policy sampled in one turn."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]  # nats, log_softmax(logits / temperature) of the behaviour policy, one per id
+    finish: FinishReason
+    policy_version: int
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One completion, what preceded it in its context, and what the environment said to it."""
+
+    phase: Phase
+    context: int  # 0-based; a new number starts a new prompt
+    prompt_ids: tuple[int, ...]  # appended since the context's previous completion: the prompt, or an observation
+    completion: Completion
+    text: str  # the completion decoded, for people; never tokenised again
+    message: PolicyMessage
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One episode, or its retrieval phase alone when the gate closed."""
+
+    id: str
+    task: Task
+    turns: tuple[Turn, ...]
+    stop: StopReason
+    selection: tuple[str, ...] | None = None  # tool ids, ranked; None without a valid selection
+    answer: str | None = None
+    parent_id: str | None = None  # of an execution: the trajectory whose retrieval phase it continues
+    failure: str | None = None  # what broke, when stop is INFRA_FAILURE
+    seconds: float = 0.0
+
+    @property
+    def executed(self) -> bool:
+        """Whether an execution phase was begun."""
+        return any(turn.phase is Phase.EXECUTION for turn in self.turns)
+
+    @property
+    def searches(self) -> tuple[SearchRecord, ...]:
+        """All searches, in order."""
+        return tuple(search for turn in self.turns for search in turn.observation.searches)
+
+    @property
+    def surfaced(self) -> frozenset[str]:
+        """Ids of all tools that some search showed."""
+        return frozenset(tool for search in self.searches for tool in search.tool_ids)
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """All call results, in order."""
+        return tuple(result for turn in self.turns for result in turn.observation.results)
+
+    def format_ok(self, phase: Phase) -> bool:
+        """No malformed message in `phase`, and the phase was not cut off by a limit."""
+        if self.stop in TRUNCATED and self.turns and self.turns[-1].phase is phase:
+            return False
+        return not any(turn.observation.format_error for turn in self.turns if turn.phase is phase)
+
+
+TRUNCATED = frozenset({StopReason.TURN_LIMIT, StopReason.LENGTH, StopReason.CONTEXT_FULL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRollouts:
+    """All rollouts of one task in one batch: its retrieval group and, behind the gate, its execution group."""
+
+    task: Task
+    retrieval: tuple[Trajectory, ...]  # G retrieval phases
+    executions: tuple[Trajectory, ...]  # continuations of survivors; fewer, or none, when few pass the gate
