@@ -31,6 +31,11 @@ SELECT_SCHEMA: dict[str, Any] = {
 }
 
 
+def tool_json(schema: Any) -> str:
+    """The JSON of one tool in a system message, as the Qwen3 template's `tojson` prints it."""
+    return json.dumps({"type": "function", "function": schema}, ensure_ascii=False)
+
+
 class Markup(str):
     """Text that we wrote: where the tokenizer has a control token of this spelling, it becomes that token."""
 
@@ -60,26 +65,38 @@ class Dialect(Protocol):
         ...
 
 
-def tool_json(schema: Any) -> str:
-    """The JSON of one tool in a system message, as the Qwen3 template's `tojson` prints it."""
-    return json.dumps({"type": "function", "function": schema}, ensure_ascii=False)
-
-
 class Qwen3Dialect:
     """Qwen3's tool format (`trl/chat_templates/qwen3.jinja`); vLLM's parser for it is called hermes."""
 
+    _HEAD = Markup(
+        "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+        "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+    )
+    _TAIL = Markup(
+        "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+    )
+    _TAGS = Markup(" XML tags:\n")
+    _EXAMPLE = Markup('\n{"name": <function-name>, "arguments": <args-json-object>}\n')
+    # What every context repeats to the letter: a small tokenizer may give each its own token.
+    FIXED = (_HEAD, _TAIL, _TAGS, _EXAMPLE, Markup("\n" + tool_json(SEARCH_SCHEMA)), Markup("\n" + tool_json(SELECT_SCHEMA)))
+
     def system(self, prompt: Prompt) -> list[Piece]:
-        tools = "".join("\n" + tool_json(schema) for schema in prompt.tools)
+        opening, closing = Markup("<tool_call>"), Markup("</tool_call>")
+        tools: list[Piece] = []
+        for schema in prompt.tools:
+            line = "\n" + tool_json(schema)
+            tools.append(Markup(line) if line in self.FIXED else line)
         return [
-            f"{prompt.system}\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-            f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>{tools}\n</tools>\n\n"
-            "For each function call, return a json object with function name and arguments within ",
-            Markup("<tool_call>"),
-            Markup("</tool_call>"),
-            " XML tags:\n",
-            Markup("<tool_call>"),
-            '\n{"name": <function-name>, "arguments": <args-json-object>}\n',
-            Markup("</tool_call>"),
+            Markup(prompt.system),
+            self._HEAD,
+            *tools,
+            self._TAIL,
+            opening,
+            closing,
+            self._TAGS,
+            opening,
+            self._EXAMPLE,
+            closing,
         ]
 
     def observation(self, texts: Sequence[str]) -> list[Piece]:

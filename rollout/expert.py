@@ -22,11 +22,17 @@ class Expert:
     """A `Script` that solves tasks; it recognises its task by the instruction, and tools by their description."""
 
     def __init__(
-        self, tasks: Sequence[Task], tools: Mapping[str, ToolDoc], *, candidate_line: str, skill: float = 1.0
+        self,
+        tasks: Sequence[Task],
+        tools: Mapping[str, ToolDoc],
+        *,
+        candidate_line: str,
+        skill: float = 1.0,
+        clutter: bool = False,  # select needless tools too, in any order: practice for choosing at call time
     ) -> None:
         self._tasks = {task.instruction: task for task in tasks}
         self._tools = tools
-        self._skill = skill
+        self._skill, self._clutter = skill, clutter
         self._candidate = _candidate_pattern(candidate_line)
 
     def __call__(self, messages: Sequence[tuple[str, str]], seed: int) -> PolicyMessage:
@@ -54,9 +60,11 @@ class Expert:
         wanted = [self._tools[id].description for id in task.gold_tools or ()]
         chosen = [shown.pop(description) for description in wanted if description in shown]
         spare = list(shown.values())
-        if not careful and spare:
+        if spare and (self._clutter or not careful):
             random = derive_random("spare", task.id)
             chosen += random.sample(spare, k=min(len(spare), random.randint(1, 2)))
+            if self._clutter:
+                random.shuffle(chosen)
         return _call(SELECT, {"names": chosen or spare[:1] or ["none"]})
 
     def _execute(self, task: Task, schemas: Mapping[str, dict[str, Any]], results: Sequence[str]) -> PolicyMessage:

@@ -1,0 +1,245 @@
+"""Made-up tools and tasks, new ones for every episode: what the nano base learns tool use from.
+
+It teaches copying, JSON, searching for one need at a time, matching a need with a description, and choosing among
+several tools, with nothing to remember: names, descriptions, wordings and results are drawn afresh from general words,
+invented words and random characters. It shares no tool, description, template or instruction with the embedded world
+(`tests/test_nano.py` compares the two).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from envs.types import Task, ToolCall, ToolResult, ToolStatus
+from envs.view import label_of, made_up_word
+from envs.worlds.made_up_words import CLAUSES, FRAMES, NOUNS, QUALITIES, SECOND_FRAMES, VERBS
+from retriever.base.seeds import derive_random
+from retriever.tools import Candidate, ToolDoc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeUpEpisode:
+    """One task with everything needed to play it: an oracle in place of a retriever, and a table in place of tools."""
+
+    task: Task
+    tools: Mapping[str, ToolDoc]
+    ranking: Mapping[str, tuple[ToolDoc, ...]]  # query → what the oracle returns, best first
+    results: Mapping[str, str]  # tool id → what a call of it returns
+
+    async def search(self, query: str, k: int) -> Sequence[Candidate]:
+        """The candidates prepared for `query`; for any other query, those of the first need."""
+        ranked = self.ranking.get(query) or next(iter(self.ranking.values()))
+        return [Candidate(tool=tool, score=-float(rank), rank=rank) for rank, tool in enumerate(ranked[:k], start=1)]
+
+    async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
+        """The prepared result."""
+        asked = ToolCall(name=tool.id, arguments=arguments)
+        return ToolResult(call=asked, status=ToolStatus.OK, text=self.results[tool.id])
+
+
+def made_up_episode(seed: int, index: int, *, candidates: int = 5) -> MadeUpEpisode:
+    """Episode `index` of the stream of `seed`."""
+    random = derive_random(seed, "made-up", index)
+    chained = random.random() < 0.5
+    needs = [_Need(random) for _ in range(2 if chained else 1)]
+    first = needs[0]
+    tools = {f"t{number}": need.tool(f"t{number}", random) for number, need in enumerate(needs)}
+    values = [need.values(random) for need in needs]
+    results = {id: _value(random, random.choice(_KINDS))[1] for id in tools}
+    clause = random.choice(CLAUSES).format(a=_thing(random), b=_thing(random)) if random.random() < 0.6 else ""
+    instruction = random.choice(FRAMES).format(need=first.wording(values[0], random))
+    calls = [ToolCall(name="t0", arguments={name: value for name, value, _ in values[0]})]
+    if chained:
+        fed, *others = values[1]
+        instruction = random.choice(SECOND_FRAMES).format(
+            first=first.wording(values[0], random), second=needs[1].wording(others, random, fed="the result")
+        )
+        kind = needs[1].kinds[0]
+        raw, text = _value(random, kind)
+        results["t0"] = text
+        calls.append(ToolCall(name="t1", arguments={fed[0]: raw} | {name: value for name, value, _ in others}))
+    gold = tuple(tools)
+    task = Task(
+        id=f"made-up-{seed}-{index}",
+        instruction=_sentence(f"{clause} {instruction}" if clause else instruction, random),
+        gold_tools=gold,
+        gold_calls=tuple(calls),
+        gold_answer=results[gold[-1]],
+        expert_queries=tuple(need.phrase for need in needs),
+    )
+    ranking = {}
+    for need, id in zip(needs, gold, strict=True):
+        others = [need.distractor(f"{id}d{number}", random) for number in range(candidates - 1)]
+        tools |= {tool.id: tool for tool in others}
+        # The oracle errs as a retriever does: mostly right at rank 1, else anywhere.
+        rank = 0 if random.random() < 0.4 else random.randrange(candidates)
+        ranking[need.phrase] = tuple(others[:rank] + [tools[id]] + others[rank:])
+    return MadeUpEpisode(task=task, tools=tools, ranking=ranking, results=results)
+
+
+class _Need:
+    """Something to be done: a few key words, shared by the description and the wording."""
+
+    def __init__(self, random: Random) -> None:
+        self.words = [_word(random) for _ in range(random.choice((1, 2, 2, 3, 3, 4)))]
+        kept = self.words if len(self.words) == 1 or random.random() < 0.5 else random.sample(self.words, len(self.words) - 1)
+        self.phrase = " ".join(kept)
+        self.kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2, 2, 3)))]
+        self.names = _parameter_names(random, len(self.kinds))
+        self.named = random.random() < 0.25  # the wording names its parameters, in any order
+
+    def tool(self, id: str, random: Random) -> ToolDoc:
+        return _tool(id, _description(self.words, random), self.names, self.kinds)
+
+    def distractor(self, id: str, random: Random) -> ToolDoc:
+        """Half of them near-duplicates: the same words but for one or two."""
+        words = list(self.words)
+        if random.random() < 0.5:
+            words[random.randrange(len(words))] = _word(random)
+        else:
+            words = [_word(random) for _ in range(random.choice((2, 3, 4)))]
+            if random.random() < 0.3:
+                words[0] = random.choice(self.words)
+        kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2)))]
+        return _tool(id, _description(words, random), _parameter_names(random, len(kinds)), kinds)
+
+    def values(self, random: Random) -> list[tuple[str, Any, str]]:
+        """(parameter, value, its JSON spelling), in the schema's order."""
+        return [(name, *_value(random, kind)) for name, kind in zip(self.names, self.kinds, strict=True)]
+
+    def wording(self, values: Sequence[tuple[str, Any, str]], random: Random, fed: str | None = None) -> str:
+        shown = [f"{name} {_spelled(value)}" if self.named else _spelled(value) for name, value, _ in values]
+        if self.named:
+            random.shuffle(shown)
+        shown = ([fed] if fed else []) + shown
+        joint = random.choice((" and ", " and ", ", ", " with ", " by ", " to "))
+        listed = joint.join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+        return random.choice(("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")).format(
+            p=self.phrase, v=listed
+        )
+
+
+def _tool(id: str, description: str, names: Sequence[str], kinds: Sequence[str]) -> ToolDoc:
+    properties = {name: dict(_SCHEMAS[kind]) for name, kind in zip(names, kinds, strict=True)}
+    parameters = {"type": "object", "properties": properties, "required": list(names)}
+    return ToolDoc(id=id, name=id, description=description, parameters=parameters, origin="made_up")
+
+
+def _description(words: Sequence[str], random: Random) -> str:
+    """A sentence around the key words, which may change places and be told apart by little words."""
+    words = list(words)
+    if random.random() < 0.25:
+        random.shuffle(words)
+    middle = ""
+    for word in words:
+        middle += random.choice((" ", " ", " ", " of ", " in a ", " and ")) + word if middle else word
+    tail = random.choice(("", "", " of " + random.choice(NOUNS), " in a " + random.choice(NOUNS), " from two " + random.choice(NOUNS)))
+    return f"{random.choice(VERBS).capitalize()} {random.choice(('the ', 'a ', 'all ', 'every ', ''))}{middle}{tail}."
+
+
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "word": {"type": "string"},
+    "code": {"type": "string"},
+    "ints": {"type": "array", "items": {"type": "integer"}},
+    "words": {"type": "array", "items": {"type": "string"}},
+}
+_KINDS = ("int", "int", "int", "float", "word", "word", "code", "code", "ints", "words")
+
+
+def _value(random: Random, kind: str) -> tuple[Any, str]:
+    """(a value of `kind`, its text as a result)."""
+    value = _VALUES[kind](random)
+    return value, value if isinstance(value, str) else json.dumps(value)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _integer(random: Random) -> int:
+    return random.choice((-1, 1, 1, 1, 1, 1)) * random.randrange(10 ** random.randint(1, 6))
+
+
+def _code(random: Random) -> str:
+    """Dates, addresses, colours, hashes, names, sentences: strings of every shape."""
+    shapes: tuple[Callable[[], str], ...] = (
+        lambda: "-".join(f"{random.randrange(10**n):0{n}d}" for n in random.choice(((4, 2, 2), (2, 2), (3, 3)))),
+        lambda: ".".join(str(random.randrange(256)) for _ in range(random.choice((2, 4, 4)))),
+        lambda: ":".join(f"{random.randrange(60):02d}" for _ in range(random.choice((2, 3)))),
+        lambda: "#" + "".join(random.choice("0123456789abcdef") for _ in range(6)),
+        lambda: "".join(random.choice("0123456789abcdef") for _ in range(random.randint(4, 20))),
+        lambda: "".join(random.choice(_CHARACTERS) for _ in range(random.randint(3, 14))),
+        lambda: " ".join(_word(random) for _ in range(random.randint(2, 5))),
+        lambda: f"{random.randrange(100)}/{random.randrange(1, 100)}",
+        lambda: made_up_word(random).capitalize() + random.choice(("", " " + made_up_word(random).capitalize())),
+        lambda: made_up_word(random).upper(),
+    )
+    return random.choice(shapes)()
+
+
+_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/=_-.,:;!?%&@()*"
+_VALUES: dict[str, Callable[[Random], Any]] = {
+    "int": _integer,
+    "float": lambda random: round(random.uniform(-100, 1000), random.randint(1, 3)),
+    "word": lambda random: _word(random),
+    "code": _code,
+    "ints": lambda random: [random.randrange(10 ** random.randint(1, 2)) for _ in range(random.randint(2, 7))],
+    "words": lambda random: [_word(random) for _ in range(random.randint(2, 5))],
+}
+
+
+def _word(random: Random) -> str:
+    draw = random.random()
+    if draw < 0.35:
+        return random.choice(NOUNS)
+    if draw < 0.65:
+        return random.choice(QUALITIES)
+    if draw < 0.75:
+        return random.choice(VERBS)
+    if draw < 0.9:
+        return made_up_word(random)
+    return "".join(random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(random.randint(3, 9)))
+
+
+def _thing(random: Random) -> str:
+    return f"{random.choice(QUALITIES)} {_word(random)}"
+
+
+def _parameter_names(random: Random, count: int) -> list[str]:
+    style = random.randrange(4)
+    names: set[str] = set()
+    while len(names) < count:
+        if style == 0:
+            names.add(random.choice("abcdefghijklmnopqrstuvwxyz"))
+        elif style == 1:
+            names.add(random.choice(NOUNS))
+        elif style == 2:
+            names.add(f"{random.choice(NOUNS)}_{random.choice(NOUNS)}")
+        else:
+            names.add(_word(random))
+    return sorted(names, key=lambda name: (random.random(), name)) if count > 1 else list(names)
+
+
+def _sentence(text: str, random: Random) -> str:
+    return text[0].upper() + text[1:] + random.choice(("", ".", ".", "?"))
+
+
+def made_up_match(random: Random, *, candidates: int, rounds: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """(labelled descriptions, [(the words of a need, its label)]): matching alone, many times over one list."""
+    needs: list[_Need] = []
+    while len(needs) < candidates:
+        need = _Need(random)
+        if needs and random.random() < 0.4:  # near-duplicates: one word apart
+            need.words = list(random.choice(needs).words)
+            need.words[random.randrange(len(need.words))] = _word(random)
+            need.phrase = " ".join(need.words)
+        needs.append(need)
+    start = random.randrange(8)
+    labels = [label_of(start + position) for position in range(candidates)]
+    lines = [f"{label}. {_description(need.words, random)}" for label, need in zip(labels, needs, strict=True)]
+    asked = [random.randrange(candidates) for _ in range(rounds)]
+    return lines, [(needs[position].phrase, labels[position]) for position in asked]

@@ -1,0 +1,131 @@
+"""What the nano base learns from: drills that are dense in copying and matching, and episodes with made-up tools."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+from envs.config import EnvConfig
+from envs.dialects import DIALECTS, SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA
+from envs.episode import EXECUTION_RULES, RETRIEVAL_RULES
+from envs.types import PolicyMessage, Prompt, ToolCall
+from envs.view import ToolView, label_of
+from envs.worlds.made_up import MadeUpEpisode, made_up_episode, made_up_match
+from retriever.base.seeds import derive_random, derive_seed
+from rollout.collect import Collector
+from rollout.config import GroupPlan, RolloutConfig
+from rollout.engine import ScriptedEngine
+from rollout.expert import Expert
+from rollout.renderer import Renderer
+from rollout.types import Sampling, TaskRollouts
+from train.segments import Objective, Segment, segments_of
+
+NANO_ENV = EnvConfig(candidate_line="{label}. {description}", aliases="names")
+
+
+def play_made_up(episode: MadeUpEpisode, renderer: Renderer, env: EnvConfig, *, clutter: bool) -> TaskRollouts:
+    """The expert's rollout of one made-up task."""
+    expert = Expert([episode.task], episode.tools, candidate_line=env.candidate_line, clutter=clutter)
+    collector = Collector(
+        engine=ScriptedEngine(renderer, expert),
+        renderer=renderer,
+        search=episode.search,
+        executor=episode,
+        env=env,
+        rollout=RolloutConfig(),
+    )
+    plan = GroupPlan(group_size=1)
+    return asyncio.run(collector.collect([episode.task], plan, sampling=Sampling(max_new_tokens=1), seed=0))[0]
+
+
+def episode_segments(renderer: Renderer, seed: int, index: int) -> list[Segment]:
+    """Episode `index` as segments: mostly `context: fresh`, some `append`; some that choose among needless tools."""
+    random = derive_random(seed, "episode", index)
+    env = replace(NANO_ENV, context="append" if random.random() < 0.1 else "fresh")
+    clutter = random.random() < 0.4
+    rollouts = play_made_up(made_up_episode(seed, index), renderer, env, clutter=clutter)
+    # Selecting needless tools is not to be learned, only coping with them.
+    retrieval = [] if clutter else segments_of(rollouts.retrieval[0], Objective.RETRIEVAL)
+    return retrieval + [segment for x in rollouts.executions for segment in segments_of(x, Objective.EXECUTION)]
+
+
+def copy_drill(renderer: Renderer, random: Random, *, rounds: int) -> Segment:
+    """Say again what was said: random tokens of the whole vocabulary, so that no piece is too rare to copy."""
+    plain = len(renderer.tokenizer) - len(renderer.tokenizer.added_tokens_decoder)
+    ids: list[int] = []
+    mask: list[bool] = []
+    for _ in range(rounds):
+        said = [random.randrange(plain) for _ in range(random.randint(1, 12))]
+        for role, content, trained in (("user", said, False), ("assistant", said, True)):
+            head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
+            ids += [*head, *content, renderer.end_id, *renderer.tokenizer.encode("\n", add_special_tokens=False)]
+            mask += [False] * len(head) + [trained] * (len(content) + 1) + [False]
+    return _segment(ids, mask)
+
+
+def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: int) -> Segment:
+    """A list of descriptions, then needs one after another: which is meant?"""
+    lines, questions = made_up_match(random, candidates=candidates, rounds=rounds)
+    ids: list[int] = []
+    mask: list[bool] = []
+    turns = [("system", "\n".join(lines), False)]
+    for question, label in questions:
+        turns += [("user", question, False), ("assistant", label, True)]
+    for role, text, trained in turns:
+        head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
+        content = renderer.tokenizer.encode(text, add_special_tokens=False)
+        ids += [*head, *content, renderer.end_id, *renderer.tokenizer.encode("\n", add_special_tokens=False)]
+        mask += [False] * len(head) + [trained] * (len(content) + 1) + [False]
+    return _segment(ids, mask)
+
+
+def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segment]:
+    """About `tokens` training tokens: drills first, then ever more episodes."""
+    spent, index = 0, 0
+    while spent < tokens:
+        progress = spent / tokens
+        random = derive_random(seed, "drill", index)
+        drills = 1.0 if progress < 0.12 else 0.3 if progress < 0.5 else 0.12
+        if random.random() < drills:
+            easy = progress < 0.06
+            if random.random() < (0.7 if easy else 0.3):
+                built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
+            else:
+                candidates = random.randint(2, 4) if progress < 0.08 else random.randint(4, 10)
+                built = [match_drill(renderer, random, rounds=random.randint(4, 10), candidates=candidates)]
+        else:
+            built = episode_segments(renderer, derive_seed(seed, "episodes"), index)
+        for segment in built:
+            spent += len(segment.ids)
+            yield segment
+        index += 1
+
+
+def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
+    """What made-up episodes show and say, as text, for training the tokenizer."""
+    dialect = DIALECTS["qwen3"]
+    for index in range(count):
+        episode = made_up_episode(seed, index)
+        view = ToolView(NANO_ENV, seed=index)
+        tools = tuple(view.schema(tool) for tool in list(episode.tools.values())[:2])
+        searches = (SEARCH_SCHEMA, SELECT_SCHEMA)
+        for prompt in (
+            Prompt(system=RETRIEVAL_RULES, tools=searches, user=episode.task.instruction),
+            Prompt(system=EXECUTION_RULES, tools=tools, user=episode.task.instruction),
+        ):
+            yield from dialect.system(prompt)
+            yield prompt.user
+        yield "\n".join(view.line(tool) for tool in episode.tools.values())
+        queries = [ToolCall(name=SEARCH, arguments={"query": query}) for query in episode.task.expert_queries]
+        selection = ToolCall(name=SELECT, arguments={"names": [label_of(index % 10), label_of(index % 7)]})
+        for call in (*queries, selection, *(episode.task.gold_calls or ())):
+            yield from dialect.write(PolicyMessage(calls=(call,)))
+        yield from episode.results.values()
+        yield from ("system\n", "user\n", "assistant\n")
+
+
+def _segment(ids: list[int], mask: list[bool]) -> Segment:
+    zeros = (0.0,) * len(ids)
+    return Segment(
+        ids=tuple(ids), action_mask=tuple(mask), behaviour_logprobs=zeros, advantages=zeros, objective=Objective.COUPLED
+    )

@@ -1,0 +1,174 @@
+"""Makes the nano base: a Qwen3 from random weights, trained on made-up tools alone.
+
+A plain loop over one process: it is run once per release of the base, and what it makes is shipped and hash-checked.
+Fine-tuning and reinforcement learning go through TRL (`train.sft`, `train.grpo`).
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.dialects import DIALECTS
+from retriever.base.errors import UserError
+from retriever.base.seeds import derive_seed
+from rollout.renderer import Renderer
+from train.nano.curriculum import curriculum, episode_segments, tokenizer_texts
+from train.nano.model import nano_config, new_nano, train_tokenizer
+from train.segments import Segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """How the base is made."""
+
+    seed: int = 0
+    tokens: int = 14_000_000  # about an hour on one core
+    hidden: int = 128
+    layers: int = 6
+    batch_tokens: int = 3072  # padding included
+    lr: float = 3e-3
+    warmup: float = 0.01  # shares of `tokens`
+    decay: float = 0.3
+    report_tokens: int = 250_000
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.batch_tokens < 512:
+            raise UserError(f"nano.tokens={self.tokens}, nano.batch_tokens={self.batch_tokens}: give at least 1 and 512")
+        if self.hidden % 32:
+            raise UserError(f"nano.hidden={self.hidden} is no multiple of the head size 32; give e.g. 128")
+
+
+def pretrain(config: PretrainConfig, out: Path) -> Path:
+    """Train and save to `out` (safetensors in bf16, tokenizer, `training.jsonl`); returns `out`."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    tokenizer = train_tokenizer(tokenizer_texts(derive_seed(config.seed, "tokenizer"), 8000))
+    renderer = Renderer(tokenizer, DIALECTS["qwen3"])
+    model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
+    optimizers = _optimizers(model, config.lr)
+    out.mkdir(parents=True, exist_ok=True)
+    held_out = [s for index in range(150) for s in episode_segments(renderer, derive_seed(config.seed, "held out"), index)]
+    spent, started, next_report = 0, time.perf_counter(), 0
+    losses: list[float] = []
+    with (out / "training.jsonl").open("w", encoding="utf-8") as log:
+        for batch in _batches(curriculum(renderer, seed=config.seed, tokens=config.tokens), config.batch_tokens):
+            rate = _schedule(spent / config.tokens, config)
+            losses.append(_step(model, optimizers, batch, rate))
+            spent += sum(len(segment.ids) for segment in batch)
+            if spent >= next_report:
+                next_report = spent + config.report_tokens
+                row = {
+                    "tokens": spent,
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "loss": round(sum(losses) / len(losses), 4),
+                    **exact_turns(model, held_out),
+                }
+                losses.clear()
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                print(row, flush=True)
+                if spent // config.report_tokens % 4 == 0:
+                    _save(model, tokenizer, out)
+    _save(model, tokenizer, out)
+    (out / "pretrain.json").write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    return out
+
+
+def exact_turns(model: Any, segments: Sequence[Segment]) -> dict[str, float]:
+    """Teacher-forced: the share of completions whose every token is the most likely one, by the kind of turn."""
+    model.eval()
+    right: dict[str, list[bool]] = {}
+    for batch in _batches(iter(segments), 8192):
+        ids, attention, _ = _tensors(batch)
+        with torch.no_grad():
+            best = model(input_ids=ids, attention_mask=attention).logits.argmax(-1)
+        for row, segment in enumerate(batch):
+            for kind, begin, end in _turns(segment):
+                hit = bool((best[row, begin - 1 : end - 1] == ids[row, begin:end]).all())
+                right.setdefault(kind, []).append(hit)
+    model.train()
+    return {f"exact_{kind}": round(sum(hits) / len(hits), 3) for kind, hits in sorted(right.items())}
+
+
+def _turns(segment: Segment) -> Iterator[tuple[str, int, int]]:
+    """(kind, begin, end) of each completion; kinds: retrieval_0 (first search), …, execution_0 …"""
+    begin, count = None, 0
+    for position, acts in enumerate((*segment.action_mask, False)):
+        if acts and begin is None:
+            begin = position
+        elif not acts and begin is not None:
+            yield f"{segment.objective.value}_{count}", begin, position
+            begin, count = None, count + 1
+
+
+def _optimizers(model: Any, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings and norms: a third fewer tokens to the same loss."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _schedule(progress: float, config: PretrainConfig) -> float:
+    """Warm-up, constant, then linear to zero, as a share of the peak."""
+    return max(0.0, min(1.0, (progress + 1e-4) / config.warmup, (1 - progress) / config.decay))
+
+
+def _step(model: Any, optimizers: Sequence[torch.optim.Optimizer], batch: Sequence[Segment], rate: float) -> float:
+    ids, attention, actions = _tensors(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=ids, attention_mask=attention).last_hidden_state
+        logits = model.lm_head(hidden[:, :-1][actions[:, 1:]])
+    loss = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][actions[:, 1:]])
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.setdefault("peak_lr", group["lr"])
+        optimizer.step()
+        optimizer.zero_grad()
+    value = float(loss)
+    assert math.isfinite(value), "the base's loss is not finite"
+    return value
+
+
+def _batches(segments: Iterator[Segment], tokens: int, window: int = 256) -> Iterator[list[Segment]]:
+    """Batches of similar lengths, at most `tokens` with padding, in an order that does not follow length."""
+    while pool := sorted(islice(segments, window), key=lambda segment: len(segment.ids)):
+        batches: list[list[Segment]] = [[]]
+        for segment in pool:
+            if batches[-1] and (len(batches[-1]) + 1) * len(segment.ids) > tokens:
+                batches.append([])
+            batches[-1].append(segment)
+        yield from batches[::2] + batches[1::2][::-1]
+
+
+def _tensors(batch: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
+    """ids [B, T], attention mask [B, T], action mask [B, T]; padded right."""
+    width = max(len(segment.ids) for segment in batch)
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    attention = torch.zeros(len(batch), width, dtype=torch.long)
+    actions = torch.zeros(len(batch), width, dtype=torch.bool)
+    for row, segment in enumerate(batch):
+        length = len(segment.ids)
+        ids[row, :length] = torch.tensor(segment.ids)
+        attention[row, :length] = 1
+        actions[row, :length] = torch.tensor(segment.action_mask)
+    return ids, attention, actions
+
+
+def _save(model: Any, tokenizer: Any, out: Path) -> None:
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(out, state_dict=state)
+    tokenizer.save_pretrained(out)
