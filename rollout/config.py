@@ -1,9 +1,28 @@
-"""How rollouts are collected, as configuration."""
+"""The policy and how its rollouts are collected, as configuration."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from retriever.base.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The policy: the shipped nano base, or any Hugging Face causal LM by path or Hub name."""
+
+    path: str = "nano"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: bool = False
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 1:
+            raise UserError(f"model.lora_rank={self.lora_rank} is below 1; give e.g. 16")
+        if "lm_head" in self.lora_targets:
+            raise UserError("model.lora_targets names lm_head, which TRL cannot train through LoRA; remove it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,11 @@ def word(*, least: int = 3, most: int = 10) -> Draw:
     return lambda random: random.choice(pool)
 
 
+def some_of(*options: str, least: int, most: int) -> Draw:
+    """A list of `least` to `most` different options."""
+    return lambda random: random.sample(options, random.randint(least, most))
+
+
 def words(*, least: int = 3, most: int = 4) -> Draw:
     """A list of different common words."""
     return lambda random: random.sample(WORDS, random.randint(least, most))

@@ -4,7 +4,8 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,22 @@ def read_jsonl(path: str | Path, *, what: str) -> Iterator[tuple[int, dict[str, 
     found = existing_file(path, what=what)
     opener = gzip.open if found.suffix == ".gz" else open
     with opener(found, "rb") as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(_lines(file, found), start=1):
             if not raw.strip():
                 continue
             try:
                 value = json.loads(raw.decode("utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise DataError(f"not valid JSON ({error}); mend or delete this line", path=found, line=number) from None
+                raise DataError(
+                    f"not valid JSON ({error}); mend or delete this line", path=found, line=number
+                ) from None
             if not isinstance(value, dict):
                 raise DataError(f"expected a JSON object, got {type(value).__name__}", path=found, line=number)
             yield number, value
+
+
+def _lines(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot be read ({error}); write or fetch the file again", path=path) from None

@@ -42,7 +42,9 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.batch_tokens < 512:
-            raise UserError(f"nano.tokens={self.tokens}, nano.batch_tokens={self.batch_tokens}: give at least 1 and 512")
+            raise UserError(
+                f"nano.tokens={self.tokens}, nano.batch_tokens={self.batch_tokens}: give at least 1 and 512"
+            )
         if self.hidden % 32:
             raise UserError(f"nano.hidden={self.hidden} is no multiple of the head size 32; give e.g. 128")
 
@@ -56,7 +58,9 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
     model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
     optimizers = _optimizers(model, config.lr)
     out.mkdir(parents=True, exist_ok=True)
-    held_out = [s for index in range(150) for s in episode_segments(renderer, derive_seed(config.seed, "held out"), index)]
+    held_out = [
+        s for index in range(150) for s in episode_segments(renderer, derive_seed(config.seed, "held out"), index)
+    ]
     spent, started, next_report = 0, time.perf_counter(), 0
     losses: list[float] = []
     with (out / "training.jsonl").open("w", encoding="utf-8") as log:

@@ -221,7 +221,7 @@ TOOLS = (
         ),
         unseen=(
             "the [upside-down fraction] of {x}",
-            "one [divided by a fraction, its reciprocal], for {x}",
+            "the [reciprocal, one divided by a fraction,] for {x}",
         ),
     ),
     WorldTool(

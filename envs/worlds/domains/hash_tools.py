@@ -337,7 +337,7 @@ TOOLS = (
             "which [parity bit completes] {values}",
         ),
         unseen=(
-            "whether an [odd number of one-bits needs a parity of 1] in {values}",
+            "which [parity value, 0 or 1, evens the one-bits] of {values}",
             "the [bit that makes the parity even] for {values}",
         ),
     ),

@@ -290,7 +290,7 @@ TOOLS = (
         ),
         unseen=(
             "the [CIDR block around an address], {ip}, prefix {prefix}",
-            "in which [subnet an IP lies], {ip} with /n and n = {prefix}",
+            "which [subnet an IP lies in], {ip} with /n and n = {prefix}",
         ),
     ),
     WorldTool(
@@ -432,7 +432,7 @@ TOOLS = (
         ),
         unseen=(
             "the [PTR record name] of {ip}",
-            "under which [domain a backward DNS query goes], for {ip}",
+            "which [domain a backward DNS query goes to], for {ip}",
         ),
     ),
     WorldTool(
@@ -496,7 +496,7 @@ TOOLS = (
             "count the [subnets inside a network], prefix {prefix} within {block}",
         ),
         unseen=(
-            "into how [many subnetworks a network can be cut], {block} at prefix {prefix}",
+            "how [many subnetworks a network can be cut into], {block} at prefix {prefix}",
             "the [subnet count] for {block} when each has prefix {prefix}",
         ),
     ),

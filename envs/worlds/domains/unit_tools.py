@@ -3,7 +3,7 @@
 import math
 
 from envs.worlds.authoring import WorldTool, within
-from envs.worlds.draws import real, whole
+from envs.worlds.draws import choice, real, whole
 from envs.worlds.kinds import Code, Real, Whole
 
 _BEAUFORT_KMH = (1, 6, 12, 20, 29, 39, 50, 62, 75, 89, 103, 118)
@@ -145,14 +145,14 @@ def body_mass_index(kilograms: Real, centimetres: Real) -> Real:
     return round(kilograms / (centimetres / 100) ** 2, 1)
 
 
-def paper_size(size: str) -> Code:
-    """The width and height in millimetres of an ISO paper size such as A4."""
+def paper_pixels(size: str, dpi: Whole) -> Code:
+    """The pixels of a paper size such as A4 printed at a resolution."""
     series, number = size[:1].upper(), size[1:]
     if series not in "ABC" or not number.isdecimal() or int(number) > 10:
         raise ValueError("give a paper size from A0 to C10")
     area_root = {"A": 2**0.25, "B": 2**0.5, "C": 2**0.375}[series]
-    height = 1000 * area_root * 2 ** (-int(number) / 2)
-    return f"{math.floor(height / 2**0.5 + 0.2)} x {math.floor(height + 0.2)}"
+    height = 1000 / 25.4 * dpi * area_root * 2 ** (-int(number) / 2)
+    return f"{round(height / 2**0.5)} x {round(height)}"
 
 
 def note_frequency(x: Whole) -> Real:
@@ -508,16 +508,16 @@ TOOLS = (
         ),
     ),
     WorldTool(
-        function=paper_size,
-        draw={"size": lambda r: r.choice("ABCabc") + str(r.randint(0, 10))},
+        function=paper_pixels,
+        draw={"size": lambda r: r.choice("ABC") + str(r.randint(0, 9)), "dpi": choice(72, 96, 100, 144, 150, 200, 240, 300)},
         needs=(
-            "the [paper size in millimetres] of {size}",
-            "how [wide and high a sheet of paper is], in size {size}",
-            "the [dimensions of ISO paper] in {size}",
+            "the [paper size in pixels] of {size} at {dpi} dpi",
+            "how [many pixels a sheet of paper has], {size} scanned at {dpi} dpi",
+            "the [pixels of a printed page] of size {size} at {dpi} dots per inch",
         ),
         unseen=(
-            "the [measurements of a standard sheet] of {size}",
-            "how [large a page format is], for {size}",
+            "the [scan resolution of a standard sheet] of {size} at {dpi} dpi",
+            "how [large a page image gets], for {size} at {dpi} dots per inch",
         ),
     ),
     WorldTool(

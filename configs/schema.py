@@ -1,0 +1,66 @@
+"""The config of a run: every floor's own part, composed. Nothing below this folder imports it."""
+
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from configs.load import load_config
+from envs.config import EnvConfig
+from envs.worlds.world import WorldConfig
+from retriever.base.errors import UserError
+from retriever.config import RetrieverConfig
+from rewards.config import RewardConfig
+from rollout.config import ModelConfig, RolloutConfig
+from train.config import EvaluationConfig, GrpoConfig, SftConfig
+from train.tracking import TrackingConfig
+
+PRESETS = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run. Each floor receives its own part."""
+
+    name: str  # the run's folder is output_dir/name
+    seed: int = 0
+    output_dir: str = "runs"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise UserError(f"name={self.name!r} cannot name a folder; use letters, digits, '_', '-' and '.'")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} is negative; give 0 or more")
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with Toolscout."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def config_path(name: str) -> Path:
+    """A preset's name (`quickstart`) or a file's path as a path. Raises UserError for neither."""
+    presets = preset_names()
+    if name in presets:
+        return PRESETS / f"{name}.yaml"
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    near = get_close_matches(path.stem, presets, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"presets: {', '.join(presets)}"
+    raise UserError(f"config {name}: neither a file nor a preset; {hint}")
+
+
+def load_run_config(name: str, overrides: list[str]) -> RunConfig:
+    """The config `name` (preset or file) with `key.sub=value` overrides. Raises UserError."""
+    return load_config(RunConfig, config_path(name), overrides)

@@ -1,0 +1,72 @@
+"""A world: the tools that exist, the tasks that are set in it, and where calls run. Built from a `WorldConfig`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from envs.config import EnvConfig
+from envs.datasets.stabletoolbench import load_stabletoolbench
+from envs.datasets.user_files import load_tasks
+from envs.executors import Executor, FunctionExecutor
+from envs.types import Task
+from envs.worlds.embedded import EmbeddedWorld
+from retriever.base.errors import UserError
+from retriever.base.seeds import derive_random
+from retriever.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldConfig:
+    """Where tools and tasks come from."""
+
+    kind: Literal["embedded", "files", "stabletoolbench"] = "embedded"
+    data: str | None = None  # files: a folder with tools.jsonl and tasks.jsonl; stabletoolbench: its folder
+    seed: int = 0  # embedded: which tools are the unseen ones
+
+    def __post_init__(self) -> None:
+        if (self.kind == "embedded") != (self.data is None):
+            raise UserError(f"world.kind={self.kind} {'takes no' if self.kind == 'embedded' else 'needs'} world.data (a path)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A catalogue, tasks by split, and the functions behind the tools (None: nothing can be executed)."""
+
+    catalogue: Catalogue
+    tasks: Callable[[str, int, int], tuple[Task, ...]]  # (split, count, seed) → tasks
+    call: Callable[[str, Mapping[str, Any]], str] | None
+
+    def executor(self, env: EnvConfig) -> Executor | None:
+        """What runs this world's calls under the limits of `env`."""
+        if self.call is None:
+            return None
+        return FunctionExecutor(self.call, timeout_s=env.call_timeout_s, observation_chars=env.observation_chars)
+
+
+def build_world(config: WorldConfig) -> World:
+    """The world that `config` names. Raises UserError or DataError for what cannot be read."""
+    if config.kind == "embedded":
+        embedded = EmbeddedWorld.build(config.seed)
+        return World(catalogue=Catalogue.of(embedded.tools), tasks=embedded.tasks, call=embedded.call)
+    assert config.data is not None
+    if config.kind == "files":
+        catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
+        tasks = load_tasks(f"{config.data}/tasks.jsonl", catalogue)
+    else:
+        catalogue, groups = load_stabletoolbench(config.data)
+        tasks = tuple(task for group in groups.values() for task in group)
+    return World(catalogue=catalogue, tasks=_by_split(tasks, config), call=None)
+
+
+def _by_split(tasks: tuple[Task, ...], config: WorldConfig) -> Callable[[str, int, int], tuple[Task, ...]]:
+    """Tasks of a fixed set: those of the split, in an order drawn by the seed, at most `count`."""
+
+    def draw(split: str, count: int, seed: int) -> tuple[Task, ...]:
+        chosen = [task for task in tasks if task.split == split]
+        if not chosen:
+            known = ", ".join(sorted({task.split for task in tasks}))
+            raise UserError(f"{config.data} has no task in split {split!r}; it has {known}")
+        derive_random(seed, "tasks", split).shuffle(chosen)
+        return tuple(chosen[:count])
+
+    return draw

@@ -1,0 +1,39 @@
+"""Arguments that several commands share: CONFIG, key=value overrides, --dry-run, --resume, --overwrite."""
+
+import argparse
+
+from configs.load import is_override
+from configs.schema import RunConfig, load_run_config, preset_names
+from retriever.base.errors import UserError
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """CONFIG (optional where there is a default) and overrides, in any order among the options."""
+    fallback = f"default: {default}" if default else "required"
+    presets = ", ".join(preset_names())
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="CONFIG | key=value",
+        help=f"a preset ({presets}) or a YAML file ({fallback}), and overrides such as grpo.max_steps=10",
+    )
+    parser.set_defaults(default_config=default)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a command that fills a run folder takes."""
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved plan and config; run nothing")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--resume", action="store_true", help="go on with the interrupted run of this name")
+    kept.add_argument("--overwrite", action="store_true", help="delete the earlier run of this name and start anew")
+
+
+def config_of(args: argparse.Namespace) -> RunConfig:
+    """The config that the arguments name. Raises UserError."""
+    names = [text for text in args.settings if not is_override(text)]
+    overrides = [text for text in args.settings if is_override(text)]
+    if len(names) > 1:
+        raise UserError(f"two configs given, {names[0]} and {names[1]}; give one, and overrides as key=value")
+    if not names and args.default_config is None:
+        raise UserError(f"which config? give a preset ({', '.join(preset_names())}) or a YAML file")
+    return load_run_config(names[0] if names else args.default_config, overrides)

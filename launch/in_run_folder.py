@@ -1,0 +1,37 @@
+"""The frame of every command that fills a run folder: config, dry run, folder, work."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+from launch.arguments import add_config_arguments, add_run_arguments, config_of
+from launch.plan import plan_text
+from launch.run_folder import RunFolder, open_run
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """CONFIG, overrides, --dry-run, --resume, --overwrite."""
+    add_config_arguments(parser, default=default)
+    add_run_arguments(parser)
+
+
+def run_in_folder(
+    args: argparse.Namespace,
+    *,
+    job: str,
+    work: Callable[[RunFolder], None],
+    suffix: str = "",
+    numbered: bool = False,
+) -> int:
+    """Do `work` in the run's folder (`name` + `suffix`), or print the plan. Returns the exit code."""
+    config = config_of(args)
+    config = replace(config, name=config.name + suffix)
+    if args.dry_run:
+        print(plan_text(job, config), end="")
+        return 0
+    taken = open_run(config, job=job, command=sys.argv, resume=args.resume, overwrite=args.overwrite, numbered=numbered)
+    with taken as run:
+        print(f"toolscout {job}: {'resuming' if run.resumed else 'writing to'} {run.path}", file=sys.stderr, flush=True)
+        work(run)
+    return 0

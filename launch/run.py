@@ -1,0 +1,100 @@
+"""The command line: `toolscout COMMAND …`, the same as `python -m launch.run COMMAND …`.
+
+A command's module is imported when it is asked for, so that `--help` and a mistyped word answer at once.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+from retriever.base.errors import ToolscoutError, UserError
+
+COMMANDS = {
+    "quickstart": "the whole loop on a laptop: world, expert, SFT, GRPO, evaluation, export, report",
+    "study": "the quickstart over several seeds, with controls of RL's extra time; long, resumable",
+    "nano": "make the nano base, the small model that the quickstart starts from",
+    "sft": "the cold start alone: imitate the scripted expert",
+    "grpo": "reinforcement learning alone, from model.path",
+    "eval": "evaluate model.path on the splits of a config",
+    "report": "write the HTML report of a run",
+    "export": "write a run's policy as a plain Hugging Face folder with a model card",
+    "push": "upload an exported policy to the Hugging Face Hub",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are UserErrors: one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print under the usage."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 1 it stopped, 2 the user must change something, 130 Ctrl-C."""
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        return _report(error, 2)
+    except ToolscoutError as error:
+        return _report(error, 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        parser = _overview()
+        parser.parse_args(argv or ["--help"])
+        parser.error("expected a command first")
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(COMMANDS)}"
+        raise UserError(f"no command {name!r}; {hint}")
+    command = import_module(f"launch.commands.{name}")
+    parser = Parser(prog=f"toolscout {name}", description=command.__doc__, formatter_class=_FORMAT, allow_abbrev=False)
+    command.add_arguments(parser)
+    # intermixed: `quickstart --dry-run seed=1` and `quickstart seed=1 --dry-run` are the same
+    code = command.run(parser.parse_intermixed_args(rest))
+    assert isinstance(code, int)
+    return code
+
+
+_FORMAT = argparse.RawDescriptionHelpFormatter
+
+
+def _overview() -> Parser:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser = Parser(
+        prog="toolscout",
+        usage="toolscout COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
+        description=f"Train a language model to find the right tool and to use it well.\n\ncommands:\n{listed}",
+        epilog="CONFIG is a preset (quickstart) or a YAML file. `toolscout COMMAND --help` tells the rest.",
+        formatter_class=_FORMAT,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"toolscout {toolscout_version()}")
+    return parser
+
+
+def toolscout_version() -> str:
+    """The installed version; "unknown" when run from a folder that was never installed."""
+    try:
+        return version("toolscout")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _report(error: ToolscoutError, code: int) -> int:
+    print(f"toolscout: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

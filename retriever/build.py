@@ -1,0 +1,42 @@
+"""From a configuration and a catalogue to a retriever."""
+
+from pathlib import Path
+
+from retriever.catalogue import Catalogue
+from retriever.config import RetrieverConfig
+from retriever.dense import DenseRetriever
+from retriever.documents import document_template
+from retriever.encoder import Encoder, load_encoder
+from retriever.hybrid import HybridRetriever
+from retriever.lexical import LexicalRetriever
+from retriever.search import Retriever
+
+
+def build_retriever(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None) -> Retriever:
+    """Index `catalogue` as `config` says. Raises UserError when the encoder is not there.
+
+    `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.
+    """
+    template = document_template(config.document)
+    if config.kind == "dense":
+        return _dense(config, catalogue, encoder)
+    lexical = LexicalRetriever(catalogue, template, stop_words=config.stop_words, k1=config.k1, b=config.b)
+    if config.kind == "bm25":
+        return lexical
+    return HybridRetriever(
+        lexical,
+        _dense(config, catalogue, encoder),
+        lexical_weight=config.lexical_weight,
+        exact_limit=config.exact_fusion_limit,
+        depth=config.fusion_depth,
+    )
+
+
+def _dense(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | None) -> DenseRetriever:
+    return DenseRetriever(
+        catalogue,
+        document_template(config.document),
+        encoder or load_encoder(config.encoder, device=config.device),
+        cache_dir=None if config.cache_dir is None else Path(config.cache_dir).expanduser(),
+        query_cache_size=config.query_cache_size,
+    )

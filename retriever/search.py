@@ -1,0 +1,63 @@
+"""What every retriever is and promises, and the ranking that they share."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.base.errors import UserError
+from retriever.catalogue import Catalogue
+from retriever.tools import Candidate
+
+
+class Retriever(Protocol):
+    """Batch in, ranked candidates out. Every implementation promises:
+
+    - the k best tools, by score, then by the catalogue's order; all of them when k exceeds the catalogue;
+    - `()` for a query with nothing to search by: empty, or only white space and control characters;
+    - a query's result does not depend on the other queries of its batch;
+    - `search` may run in many threads at once.
+    """
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is searched."""
+        ...
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
+        """One tuple of candidates per query, in order. Raises UserError when k < 1."""
+        ...
+
+
+class ScoringRetriever(Retriever, Protocol):
+    """A retriever that can score the whole catalogue: what exact fusion needs."""
+
+    def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:  # [Q, N]
+        """The score of every tool for every query."""
+        ...
+
+
+def check_k(k: int) -> None:
+    """UserError unless k asks for something."""
+    if k < 1:
+        raise UserError(f"k={k} is below 1; ask for at least one candidate per search")
+
+
+def top_positions(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:  # [N] -> [min(k, N)]
+    """Positions of the k highest scores, highest first, equal scores in the order of the catalogue."""
+    count = len(scores)
+    if k >= count:
+        return np.argsort(-scores, kind="stable")
+    threshold = np.partition(scores, count - k)[count - k]
+    best = np.flatnonzero(scores >= threshold)  # k, or more where scores tie
+    return best[np.argsort(-scores[best], kind="stable")][:k]
+
+
+def ranked(catalogue: Catalogue, scores: NDArray[np.floating], k: int) -> tuple[Candidate, ...]:
+    """The k best of a catalogue by `scores` [N]."""
+    tools = catalogue.tools
+    return tuple(
+        Candidate(tool=tools[position], score=float(scores[position]), rank=rank)
+        for rank, position in enumerate(top_positions(scores, k), start=1)
+    )

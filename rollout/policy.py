@@ -1,0 +1,91 @@
+"""Loading and saving policies; the only module that knows PEFT. Safetensors only, and no remote code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from retriever.base.errors import UserError
+from rollout.config import ModelConfig
+
+
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a model folder or Hub name. Raises UserError when there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path={path}: no tokenizer could be loaded ({_first_line(error)})") from None
+
+
+def load_model(path: str, config: ModelConfig) -> Any:
+    """The model of a folder or Hub name, wrapped in LoRA when the config says so, on CPU.
+
+    A folder with a LoRA adapter is loaded with its adapter merged. Raises UserError for what cannot be loaded, a checkpoint
+    whose tensors do not fit its architecture included.
+    """
+    if (Path(path) / "adapter_config.json").is_file():
+        adapter = LoraConfig.from_pretrained(path)
+        base = _load_plain(str(adapter.base_model_name_or_path), config)
+        model = PeftModel.from_pretrained(base, path, use_safetensors=True).merge_and_unload()
+    else:
+        model = _load_plain(path, config)
+    if not config.lora:
+        return model
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=list(config.lora_targets),
+        lora_dropout=0.0,  # dropout would make the trainer's log-probs differ from the engine's
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora)
+
+
+def trainable(model: Any) -> dict[str, Tensor]:
+    """The parameters that training changes and workers need: all of them, or the adapter's."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def merged(model: Any) -> Any:
+    """The model without LoRA wrapping, the adapter's change added to its weights."""
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
+def load_trainable(model: Any, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Copy `tensors` into the model. Raises UserError when they are another architecture's."""
+    own = trainable(model)
+    if own.keys() != tensors.keys() or any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
+        raise UserError(f"{source} holds another architecture than model.path; give the checkpoint's own model")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def _load_plain(path: str, config: ModelConfig) -> Any:
+    try:
+        shape = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=shape,
+            dtype=getattr(torch, config.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"model.path={path}: cannot be loaded as a causal LM ({_first_line(error)})") from None
+    wrong = [*info["missing_keys"], *info["mismatched_keys"], *info["unexpected_keys"]]
+    if wrong:
+        raise UserError(
+            f"model.path={path}: the weights are of another architecture than config.json ({len(wrong)} tensors differ, "
+            f"e.g. {wrong[0]}); give a folder whose config.json belongs to its weights"
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,258 @@
+"""Trajectories on disk: one JSON object a line, token ids and log-probs included, so that a run can be replayed.
+
+A line is `{"format": 1, "trajectory": {…}, **extra}`; what `extra` means (a reward, say) is its writer's business.
+The codec follows the type hints of the dataclasses, so that a field added there is recorded without a change here.
+Not here: rewards, and any reading of what a trajectory was worth.
+"""
+
+import dataclasses
+import gzip
+import json
+import os
+import tempfile
+import types
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+
+from retriever.base.errors import DataError
+from retriever.base.files import existing_file
+from rollout.types import Trajectory
+
+FORMAT = 1
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line: a trajectory, and whatever its writer put beside it."""
+
+    trajectory: Trajectory
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def trajectory_to_dict(trajectory: Trajectory) -> dict[str, Any]:
+    """`trajectory` in dicts, lists, strings and numbers."""
+    encoded = _encode(trajectory)
+    assert isinstance(encoded, dict)
+    return encoded
+
+
+def trajectory_from_dict(value: Mapping[str, Any]) -> Trajectory:
+    """The inverse of `trajectory_to_dict`. Raises ValueError that names the field."""
+    decoded = _decode(Trajectory, value, "trajectory")
+    assert isinstance(decoded, Trajectory)
+    return decoded
+
+
+class RecordWriter:
+    """Appends records to a .jsonl or .jsonl.gz file, each flushed; one writer per file at a time.
+
+    In a .gz every record is a gzip member of its own: a killed run then tears at most its last record, and appending
+    to the file stays possible. A torn end that an earlier run left is cut off first (`mended`).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._zip = path.suffix == ".gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.mended = path.exists() and _mend(path)
+        self._file = path.open("ab")
+
+    def write(self, trajectory: Trajectory, extra: Mapping[str, Any] | None = None) -> None:
+        """Append one record. `extra` must be JSON-able and free of the keys "format" and "trajectory"."""
+        line = _line(Record(trajectory=trajectory, extra=extra or {}))
+        self._file.write(_packed(line) if self._zip else line)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RecordReader:
+    """Iterates over the records of a file; afterwards `torn` says how many last lines were half written (0 or 1)."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = existing_file(path, what="rollout records")
+        self.torn = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """Raises DataError at a line that is neither a record nor the torn last one."""
+        lines = _Lines(self._path)
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield _record(line)
+            except (ValueError, AssertionError) as error:  # AssertionError: the types' own invariants
+                reason = str(error) or "the values contradict each other"
+                raise DataError(
+                    f"not a rollout record ({reason}); delete this line", path=self._path, line=number
+                ) from None
+        self.torn = lines.torn
+
+
+def read_records(path: str | Path) -> Iterator[Trajectory]:
+    """The trajectories of a file, a torn last line left out. Raises UserError (no such file) or DataError."""
+    for record in RecordReader(path):
+        yield record.trajectory
+
+
+def _line(record: Record) -> bytes:
+    assert not {"format", "trajectory"} & set(record.extra), "extra may not replace the record's own keys"
+    value = {"format": FORMAT, "trajectory": trajectory_to_dict(record.trajectory), **record.extra}
+    # ASCII, and Python's spelling of infinities: a policy's arguments may hold lone surrogates or 1e999, and must come
+    # back as they were. Nothing else writes either.
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _record(line: bytes) -> Record:
+    value = json.loads(line)
+    if not isinstance(value, dict) or "trajectory" not in value:
+        raise ValueError('no "trajectory" in it')
+    if value.get("format") != FORMAT:
+        raise ValueError(f"format {value.get('format')!r}, this version reads {FORMAT}")
+    extra = {key: item for key, item in value.items() if key not in ("format", "trajectory")}
+    return Record(trajectory=trajectory_from_dict(value["trajectory"]), extra=extra)
+
+
+def _packed(line: bytes) -> bytes:
+    return gzip.compress(line, compresslevel=6, mtime=0)  # mtime 0: the same rollouts give the same bytes
+
+
+def _mend(path: Path) -> bool:
+    """Rewrite `path` without its torn end, if it has one. Whether it had."""
+    lines = _Lines(path)
+    for _ in lines:
+        pass
+    if lines.clean:
+        return False
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        for line in _Lines(path):
+            file.write(_packed(line + b"\n") if path.suffix == ".gz" else line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(partial, 0o644)
+    os.replace(partial, path)
+    return True
+
+
+class _Lines:
+    """The whole lines of a file that may end torn. `torn` and `clean` hold once the iteration is over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.torn = 0
+        self.clean = True  # the next append may go right behind the end
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        for chunk in self._unzipped() if self._path.suffix == ".gz" else self._chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+        if rest:
+            self.clean = False
+            if _is_json(rest):  # whole but for its newline: a file made by hand, or torn at the very last byte
+                self.torn = 0
+                yield rest
+            else:
+                self.torn = 1
+
+    def _chunks(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def _unzipped(self) -> Iterator[bytes]:
+        """The text of all gzip members; that of a torn last member as far as it goes."""
+        member, begun, gave = zlib.decompressobj(31), False, False
+        for chunk in self._chunks():
+            while chunk := chunk if begun else chunk.lstrip(b"\0"):  # zeros between members are padding
+                begun = True
+                try:
+                    text = member.decompress(chunk)
+                except zlib.error as error:
+                    raise DataError(f"damaged gzip data ({error}); restore the file", path=self._path) from None
+                gave = gave or bool(text)
+                yield text
+                chunk = member.unused_data
+                if member.eof:
+                    member, begun, gave = zlib.decompressobj(31), False, False
+        if begun:
+            self.clean, self.torn = False, 0 if gave else 1
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _encode(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value] if value and not isinstance(value[0], int | float) else list(value)
+    if isinstance(value, StrEnum):
+        return value.value
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+_hints = cache(get_type_hints)
+
+
+def _decode(hint: Any, value: Any, place: str) -> Any:
+    """`value` as `hint` says. Raises ValueError naming `place`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):  # only X | None occurs
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _decode(inner, value, place)
+    if origin is tuple:
+        _check(isinstance(value, list), "a list", value, place)
+        if arguments[0] in (int, float):
+            _check(all(type(item) in (int, arguments[0]) for item in value), "a list of numbers", value, place)
+            return tuple(value)
+        return tuple(_decode(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+    if origin is not None:
+        _check(isinstance(value, Mapping), "an object", value, place)
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _decode_dataclass(hint, value, place)
+    if issubclass(hint, StrEnum):
+        _check(value in list(hint), f"one of {', '.join(hint)}", value, place)
+        return hint(value)
+    _check(isinstance(value, (int, float) if hint is float else hint), hint.__name__, value, place)
+    return value
+
+
+def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:
+    _check(isinstance(value, Mapping), "an object", value, place)
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name in value.keys() - fields.keys():
+        raise ValueError(f"{place} has an unknown field {name!r}")
+    for name, item in fields.items():
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and name not in value:
+            raise ValueError(f"{place} lacks the field {name!r}")
+    hints = _hints(kind)
+    return kind(**{name: _decode(hints[name], item, f"{place}.{name}") for name, item in value.items()})
+
+
+def _check(holds: bool, expected: str, value: Any, place: str) -> None:
+    if not holds:
+        raise ValueError(f"{place} is {str(value)[:60]!r}, not {expected}")

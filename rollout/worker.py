@@ -1,0 +1,103 @@
+"""One rollout worker: an engine, a retriever and a world, and nothing that matters if it dies."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from envs.config import EnvConfig
+from envs.dialects import DIALECTS
+from envs.types import Task
+from envs.worlds.world import WorldConfig, build_world
+from retriever.base.errors import UserError
+from retriever.batching import BatchedSearch
+from retriever.build import build_retriever
+from retriever.config import RetrieverConfig
+from rollout.collect import Collector
+from rollout.config import GroupPlan, ModelConfig, RolloutConfig
+from rollout.policy import load_model, load_tokenizer
+from rollout.pool import Progress
+from rollout.renderer import Renderer
+from rollout.transformers_engine import TransformersEngine
+from rollout.types import Sampling, TaskRollouts
+from rollout.weights import WeightUpdate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """Everything a worker is built from; small, so that a restarted one costs little."""
+
+    model_path: str  # a folder or Hub name
+    model: ModelConfig
+    world: WorldConfig
+    retriever: RetrieverConfig
+    env: EnvConfig
+    rollout: RolloutConfig
+
+
+class RolloutWorker:
+    """Plays tasks with the weights that it was given last."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        torch.set_num_threads(spec.rollout.threads_per_worker)
+        world = build_world(spec.world)
+        executor = world.executor(spec.env)
+        if executor is None:
+            raise UserError(f"world.kind={spec.world.kind} has no tools that run here; evaluate its retrieval only")
+        tokenizer = load_tokenizer(spec.model_path)
+        renderer = Renderer(tokenizer, DIALECTS[spec.env.dialect])
+        model = load_model(spec.model_path, spec.model)
+        device = "cuda" if spec.rollout.gpus_per_worker > 0 and torch.cuda.is_available() else "cpu"
+        self._engine = TransformersEngine(model.to(device), stop_ids=[renderer.end_id], config=spec.rollout)
+        search = BatchedSearch(build_retriever(spec.retriever, world.catalogue))
+        self._collector = Collector(
+            engine=self._engine,
+            renderer=renderer,
+            search=search.search,
+            executor=executor,
+            env=spec.env,
+            rollout=spec.rollout,
+        )
+
+    async def collect(
+        self, tasks: Sequence[Task], plan: GroupPlan, sampling: Sampling, seed: int, policy_version: int
+    ) -> list[TaskRollouts]:
+        """Play `tasks`. Raises AssertionError when this worker does not hold `policy_version`."""
+        held = self._engine.policy_version
+        assert held == policy_version, f"worker holds policy version {held}, asked for {policy_version}"
+        return await self._collector.collect(tasks, plan, sampling=sampling, seed=seed)
+
+    async def set_weights(self, update: WeightUpdate) -> int:
+        """Load an update, checked by its hash; returns the version now held. Raises IntegrityError."""
+        self._engine.set_weights(update)
+        return self._engine.policy_version
+
+    async def process_id(self) -> int:
+        """The worker's process, for those who watch it or kill it."""
+        return os.getpid()
+
+
+class LocalPool:
+    """One worker in this process: for tests, and for debugging with a breakpoint."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._worker = RolloutWorker(spec)
+        self._version = 0
+
+    def push(self, update: WeightUpdate) -> None:
+        """See `Pool`."""
+        self._version = asyncio.run(self._worker.set_weights(update))
+
+    def collect(
+        self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int, progress: Progress | None = None
+    ) -> list[TaskRollouts]:
+        """See `Pool`."""
+        rollouts = asyncio.run(self._worker.collect(tasks, plan, sampling, seed, self._version))
+        if progress:
+            progress(len(rollouts))
+        return rollouts
+
+    def close(self) -> None:
+        """Nothing was started."""

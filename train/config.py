@@ -1,0 +1,84 @@
+"""Supervised fine-tuning, GRPO and evaluation, as configuration."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retriever.base.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftConfig:
+    """The cold start: imitation of the scripted expert."""
+
+    tasks: int = 600
+    expert_skill: float = 0.4  # share of tasks that the expert plays well; 1.0 is the competent expert
+    epochs: float = 1.0
+    batch_size: int = 8  # segments
+    lr: float = 5e-4
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.expert_skill <= 1:
+            raise UserError(f"sft.expert_skill={self.expert_skill} is not between 0 and 1")
+        if self.tasks < 0 or self.batch_size < 1:
+            raise UserError(
+                f"sft.tasks={self.tasks}, sft.batch_size={self.batch_size}: give tasks ≥ 0 and batch_size ≥ 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoConfig:
+    """Decoupled multi-objective GRPO. Steps, saves and lags count generation batches."""
+
+    max_steps: int = 40
+    tasks_per_batch: int = 10
+    group_size: int = 6
+    gate: Literal["gold", "off"] = "gold"
+    execution_group: Literal["survivors", "refill"] = "survivors"
+    update: Literal["separated", "combined", "coupled"] = "separated"
+    lr: float = 1.5e-4
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    adam_eps: float = 1e-8  # 1e-6 keeps rounding noise in near-zero gradients from becoming steps of the size of lr
+    loss: Literal["dapo", "cispo"] = "dapo"
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    beta: float = 0.0  # weight of the KL penalty to the initial policy
+    ratio: Literal["engine", "recompute"] = "engine"
+    ratio_cap: float = 2.0  # of the truncated π_old / π_engine under `recompute`
+    max_engine_gap: float = 1e-4  # nats; `ratio: engine` beyond it stops the run
+    micro_batch: int = 16  # rows of one forward and backward pass
+    save_every: int = 10
+    keep_checkpoints: int = 2
+    deepspeed: str | None = None  # path of a DeepSpeed config
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise UserError(
+                f"grpo.group_size={self.group_size}: a group of one has no baseline and would learn nothing; give at least 2"
+            )
+        for name in ("max_steps", "tasks_per_batch", "micro_batch", "save_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
+        if self.update == "coupled" and (self.gate == "gold" or self.execution_group == "refill"):
+            raise UserError(
+                "grpo.update=coupled is vanilla GRPO, which has no gate; give grpo.gate=off and execution_group=survivors"
+            )
+        if self.lr <= 0:
+            raise UserError(f"grpo.lr={self.lr} is not positive; give e.g. 1e-5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """What is evaluated, greedily, after each stage."""
+
+    splits: tuple[str, ...] = ("held_out", "unseen_paraphrases", "unseen_tools")
+    tasks_per_split: int = 100
+    stages: tuple[str, ...] = ("base", "sft", "rl")
+
+    def __post_init__(self) -> None:
+        if self.tasks_per_split < 1:
+            raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")

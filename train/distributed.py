@@ -1,0 +1,69 @@
+"""What ranks do together; the only module that knows DeepSpeed."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from retriever.base.errors import ToolscoutError, UserError
+from rollout.policy import trainable
+
+T = TypeVar("T")
+
+
+def check_world_size(found: int) -> None:
+    """The launchers say how many ranks they started; `accelerate launch` on CPU is known to start just one, silently."""
+    wanted = os.environ.get("TOOLSCOUT_WORLD_SIZE")
+    if wanted is not None and int(wanted) != found:
+        raise UserError(f"{found} ranks are running, the launcher was to start {wanted}; use launch/train_torchrun.sh")
+
+
+def on_first_rank(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0 and give every rank its value; an error there is raised on all, so that none waits forever."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return work()
+    box: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = work()
+        except Exception as error:
+            box[1] = error if isinstance(error, ToolscoutError) else ToolscoutError(f"rank 0: {error!r}")
+            dist.broadcast_object_list(box, src=0)
+            raise
+    dist.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]  # type: ignore[no-any-return]
+
+
+def full_weights(model: Any) -> dict[str, Tensor]:
+    """The trainable parameters, whole, on CPU; a collective call where ZeRO-3 has them in pieces."""
+    parameters = trainable(model)
+    sharded = [parameter for parameter in parameters.values() if hasattr(parameter, "ds_id")]
+    if not sharded:
+        return {name: parameter.detach().cpu() for name, parameter in parameters.items()}
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(sharded):
+        return {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
+
+
+def reduced_max(value: float) -> float:
+    """The largest value over all ranks."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return float(tensor)
+
+
+def reduced_sum(value: float) -> float:
+    """The sum over all ranks."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(tensor)
+    return float(tensor)

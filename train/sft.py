@@ -1,0 +1,97 @@
+"""The cold start: supervised fine-tuning on trajectories, through TRL, on the very ids that the renderer wrote.
+
+Nothing is tokenised here. Loss falls on the policy's tokens only; a segment whose trajectory went wrong is left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from envs.types import StopReason
+from rollout.types import TaskRollouts
+from train.config import SftConfig
+from train.segments import Objective, Segment, segments_of
+from train.trl_api import SFTConfig, SFTTrainer
+
+StepLog = Callable[[int, int, Mapping[str, float]], None]
+"""Called after each step with (1-based step, steps in all, metrics)."""
+
+
+def sft_segments(rollouts: Sequence[TaskRollouts]) -> list[Segment]:
+    """Both phases of every rollout that ended as it should, as one segment per context."""
+    segments: list[Segment] = []
+    for task in rollouts:
+        for trajectory in task.retrieval:
+            if trajectory.stop is StopReason.SELECTED:
+                segments += segments_of(trajectory, Objective.RETRIEVAL)
+        for execution in task.executions:
+            if execution.stop is StopReason.ANSWERED:
+                segments += segments_of(execution, Objective.EXECUTION)
+    return segments
+
+
+def run_sft(
+    *,
+    model: Any,
+    tokenizer: Any,
+    segments: Sequence[Segment],
+    config: SftConfig,
+    out: Path,
+    seed: int,
+    log: StepLog | None = None,
+    resume_from: Path | None = None,
+) -> Any:
+    """Train `model` on `segments` and return it, in place."""
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [list(segment.ids) for segment in segments],
+            "assistant_masks": [[int(acts) for acts in segment.action_mask] for segment in segments],
+        }
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(config, out, seed),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[_StepLogger(log)] if log else [],
+    )
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    return trainer.model
+
+
+def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
+    return SFTConfig(
+        output_dir=str(out),
+        seed=seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.lr,
+        lr_scheduler_type="linear",
+        warmup_ratio=config.warmup,
+        weight_decay=config.weight_decay,
+        max_length=None,
+        group_by_length=True,
+        save_strategy="no",
+        logging_steps=5,
+        report_to=[],
+        disable_tqdm=True,
+        bf16=False,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+    )
+
+
+class _StepLogger(TrainerCallback):  # type: ignore[misc]
+    """Hands the Trainer's own logs on."""
+
+    def __init__(self, log: StepLog) -> None:
+        self._log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """The Trainer's hook."""
+        metrics = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        self._log(state.global_step, state.max_steps, metrics)
