@@ -114,7 +114,7 @@ class RetrievalPhase:
         if self._searches == self._config.max_search_rounds:
             return (f"all {self._config.max_search_rounds} searches are used; call {SELECT}",)
         self._searches += 1
-        return query
+        return query.strip()
 
     async def _run(self, query: str) -> tuple[SearchRecord, str]:
         found = list(await self._search(query, self._config.candidates_per_search))

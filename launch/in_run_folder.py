@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from launch.arguments import add_config_arguments, add_run_arguments, config_of
 from launch.plan import plan_text
-from launch.run_folder import RunFolder, open_run
+from launch.run_folder import RunFolder, first_rank, folder_of, folder_state, open_run
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, default: str | None) -> None:
@@ -28,10 +28,18 @@ def run_in_folder(
     config = config_of(args)
     config = replace(config, name=config.name + suffix)
     if args.dry_run:
-        print(plan_text(job, config), end="")
+        if first_rank():
+            print(plan_text(job, config), end="")
         return 0
     taken = open_run(config, job=job, command=sys.argv, resume=args.resume, overwrite=args.overwrite, numbered=numbered)
     with taken as run:
-        print(f"toolscout {job}: {'resuming' if run.resumed else 'writing to'} {run.path}", file=sys.stderr, flush=True)
+        if first_rank():
+            if run.config.name != config.name and not run.resumed:
+                _say(job, f"keeping the earlier run in {folder_of(config)} ({folder_state(config)})")
+            _say(job, f"{'resuming' if run.resumed else 'writing to'} {run.path}")
         work(run)
     return 0
+
+
+def _say(job: str, text: str) -> None:
+    print(f"toolscout {job}: {text}", file=sys.stderr, flush=True)

@@ -16,10 +16,11 @@ from configs.schema import RunConfig
 from launch.manifest import memory_bytes, usable_cores
 from launch.run_folder import folder_of, folder_state
 from retriever.base.errors import UserError
+from train.nano.base import BASE
 
 STAGES = {
     "quickstart": "world, expert, SFT, evaluation (base, sft), GRPO, evaluation (rl), export, report",
-    "study": "for each seed: the quickstart's, more SFT instead of RL, SFT on a competent expert; report",
+    "study": "the quickstart's, more SFT instead of RL, SFT on a competent expert; below: one seed's quickstart",
     "sft": "world, expert, SFT",
     "grpo": "world, GRPO from model.path",
     "eval": "world, evaluation of model.path",
@@ -81,8 +82,8 @@ def _token_lines(command: str, config: RunConfig) -> Iterator[str]:
             f"GRPO       {grpo.max_steps} batches, {_amount(episodes)} episodes, about "
             f"{_amount(episodes * TURNS * sampled / 3)} sampled tokens, at most {_amount(episodes * turns * sampled)}"
         )
-    if command != "sft":
-        stages = 1 if command in ("eval", "grpo") else len(config.evaluation.stages)
+    if command in ("quickstart", "study", "eval"):
+        stages = 1 if command == "eval" else len(config.evaluation.stages)
         tasks = len(config.evaluation.splits) * config.evaluation.tasks_per_split * stages
         yield f"evaluation {tasks} episodes"
 
@@ -116,7 +117,8 @@ def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
     # An adapter of rank 16 on every linear layer is 0.8% of a 4B model.
     trained = shape.parameters * (0.008 * config.model.lora_rank / 16 if config.model.lora else 1.0)
     weights, gradients = float(shape.parameters * width), trained * width
-    state = trained * (12 if config.grpo.deepspeed else 2 * width)  # DeepSpeed keeps fp32 weights and moments
+    # Adam's two moments; DeepSpeed keeps them, and a copy of the weights, in fp32 beside bfloat16
+    state = trained * (12 if config.grpo.deepspeed and width == 2 else 2 * width)
     ranks, stage = int(os.environ.get("TOOLSCOUT_WORLD_SIZE", "1")), zero_stage(config.grpo.deepspeed)
     weights /= ranks if stage == 3 else 1
     gradients /= ranks if stage >= 2 else 1
@@ -145,7 +147,7 @@ def zero_stage(path: str | None) -> int:
 
 def model_shape(path: str) -> ModelShape | None:
     """The shape of a model folder, or of a known Hub name; None when it cannot be known offline."""
-    folder = Path(__file__).parents[1] / "train" / "nano" / "base" if path == "nano" else Path(path).expanduser()
+    folder = BASE if path == "nano" else Path(path).expanduser()
     if (folder / "config.json").is_file():
         return _shape_of(json.loads((folder / "config.json").read_text()))
     match = re.search(r"qwen3-([\d.]+b)", path.lower())

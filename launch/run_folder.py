@@ -58,7 +58,7 @@ def open_run(
     `numbered`: where the name is taken, take name-2, name-3, …; `resume` then means the last of them.
     Under torchrun or deepspeed only rank 0 writes. Raises UserError when the folder is another run's.
     """
-    if int(os.environ.get("RANK", "0")) != 0:
+    if not first_rank():
         yield RunFolder(path=folder_of(config), config=config, resumed=resume)
         return
     if numbered and not overwrite:
@@ -74,10 +74,15 @@ def open_run(
         try:
             yield RunFolder(path=folder, config=config, resumed=resume)
         except BaseException as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             write_json(folder / MANIFEST, {**manifest, "status": "stopped", "reason": reason})
             raise
         write_json(folder / MANIFEST, {**manifest, "status": "finished", "finished_at": now()})
+
+
+def first_rank() -> bool:
+    """Is this the one process, or rank 0 of several (torchrun and deepspeed set RANK)?"""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def folder_of(config: RunConfig) -> Path:

@@ -52,5 +52,8 @@ if ((nnodes > 1)); then
     for ((node = 0; node < nnodes; node++)); do printf 'node%d slots=%d\n' "$node" "$nproc"; done >"$hosts"
     nodes+=(--hostfile "$hosts" --num_nodes "$nnodes" --no_ssh --node_rank "${NODE_RANK:-0}")
 fi
-exec deepspeed --num_gpus "$nproc" --no_local_rank "${nodes[@]}" --module launch.run grpo "$@" \
-    "grpo.deepspeed=configs/deepspeed/zero$zero.json"
+
+set -- "$@" "grpo.deepspeed=configs/deepspeed/zero$zero.json"
+toolscout grpo "$@" --dry-run >/dev/null # a mistake in the config is told once, before any process starts
+# as a module: the deepspeed script's first line breaks in a folder whose name has a space
+exec python -m deepspeed.launcher.runner --num_gpus "$nproc" --no_local_rank "${nodes[@]}" --module launch.run grpo "$@"

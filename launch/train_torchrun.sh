@@ -46,4 +46,7 @@ if ((nnodes == 1)) && [ -z "${MASTER_PORT:-}" ]; then
 else
     rendezvous=(--node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${MASTER_PORT:-29500}")
 fi
+
+toolscout grpo "$@" --dry-run >/dev/null # a mistake in the config is told once, before any process starts
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # torchrun's own default, without its warning
 exec torchrun "${rendezvous[@]}" --nnodes "$nnodes" --nproc_per_node "$nproc" -m launch.run grpo "$@"

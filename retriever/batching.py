@@ -71,7 +71,7 @@ class BatchedSearch:
             for waiter, candidates in zip(waiters, found, strict=True):
                 if not waiter.answer.done():
                     waiter.answer.set_result(candidates)
-        except Exception as error:  # handed on, never swallowed
+        except Exception as error:  # noqa: BLE001 - handed on to every caller
             for waiter in waiters:
                 if not waiter.answer.done():
                     waiter.answer.set_exception(error)

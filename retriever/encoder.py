@@ -41,11 +41,17 @@ class SentenceEncoder:
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         """Load the model in `folder`. Raises UserError when it cannot be loaded."""
         from sentence_transformers import SentenceTransformer  # 5 s to import: only when an encoder is wanted
+        from transformers.utils import logging as progress
 
+        bar_shown = progress.is_progress_bar_enabled()
+        progress.disable_progress_bar()  # reading 90 MB needs none
         try:
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
+        finally:
+            if bar_shown:
+                progress.enable_progress_bar()
         self._folder = folder
         self._max_tokens = int(self._model.max_seq_length or 512)
         self._lock = threading.Lock()  # fast tokenizers are not re-entrant

@@ -57,6 +57,8 @@ class HybridRetriever:
         """See `Retriever`."""
         check_k(k)
         found: list[tuple[Candidate, ...]] = [()] * len(queries)
+        if not len(self.catalogue):
+            return found
         rows = [row for row, query in enumerate(queries) if clean_query(query)]
         search = self._exact if len(self.catalogue) <= self._exact_limit else self._over_union
         for start in range(0, len(rows), _BLOCK):

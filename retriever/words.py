@@ -42,7 +42,8 @@ ENGLISH = _words(
     to was will with"""
 )
 
-# What a user says to an assistant rather than about a tool. On StableToolBench this list is worth 6 points of NDCG@5.
+# What a user says to an assistant rather than about a tool. NDCG@5 of BM25 on StableToolBench: 60.5 with no stop list,
+# 65.8 with ENGLISH, 67.8 with these too.
 REQUEST_WORDS = _words(
     """i me my mine we us our you your am im been being do does did done has have had can could would should may might
     please help want need like know looking look planning plan interested

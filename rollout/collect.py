@@ -50,7 +50,7 @@ class Collector:
         engine: Engine,
         renderer: Renderer,
         search: Search,
-        executor: Executor,
+        executor: Executor | None,  # None: nothing can be executed, and no plan may ask for it
         env: EnvConfig,
         rollout: RolloutConfig,
     ) -> None:
@@ -82,7 +82,7 @@ class Collector:
 
 def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
     """The gate: a valid selection that, unless the gate is off or the task names no gold tools, holds every gold tool."""
-    if trajectory.selection is None:
+    if trajectory.selection is None or plan.gate == "closed":
         return False
     gold = trajectory.task.gold_tools
     return plan.gate == "off" or gold is None or set(gold) <= set(trajectory.selection)
@@ -139,6 +139,7 @@ class _Play:
 
     async def _execution_once(self, retrieved: _Retrieved, index: int) -> Trajectory:
         of, parent = self._of, retrieved.trajectory
+        assert of._executor is not None, "an execution was planned where nothing can be executed"
         env = ExecutionPhase(
             task=self._task, toolset=retrieved.toolset, executor=of._executor, config=of._env, view=retrieved.view
         )

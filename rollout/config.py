@@ -65,7 +65,8 @@ class GroupPlan:
     """How many episodes a task gets, and which of them may execute."""
 
     group_size: int = 5
-    gate: Literal["gold", "off"] = "gold"  # gold: only a selection that holds every gold tool executes
+    # gold: only a selection that holds every gold tool executes; off: any valid one; closed: none, retrieval alone
+    gate: Literal["gold", "off", "closed"] = "gold"
     execution_group: Literal["survivors", "refill"] = "survivors"
 
     def __post_init__(self) -> None:

@@ -51,7 +51,9 @@ class Expert:
         careful = derive_random("careful", task.id).random() < self._skill
         queries = task.expert_queries if careful else (task.instruction,)
         if len(results) < len(queries):
-            return _call(SEARCH, {"query": queries[len(results)]})
+            # A leading space: byte-level BPE spells a word differently at the start of a string than in running text,
+            # and a query is copied out of running text. The environment strips it.
+            return _call(SEARCH, {"query": f" {queries[len(results)]}"})
         shown: dict[str, str] = {}  # description → what selects it, in the order shown
         for line in "\n".join(results).splitlines():
             if match := self._candidate.fullmatch(line):

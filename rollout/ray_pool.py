@@ -42,8 +42,7 @@ class RayPool:
         self._actor = ray.remote(RolloutWorker).options(
             num_cpus=rollout.threads_per_worker,
             num_gpus=rollout.gpus_per_worker,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(rollout.threads_per_worker), "TOKENIZERS_PARALLELISM": "false"}},
-        )
+        )  # Ray sets OMP_NUM_THREADS to num_cpus
         self._weights: Any = None  # object reference of the last update
         self._version = 0
         self._workers = [self._start() for _ in range(rollout.workers)]

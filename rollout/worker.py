@@ -11,7 +11,6 @@ from envs.config import EnvConfig
 from envs.dialects import DIALECTS
 from envs.types import Task
 from envs.worlds.world import WorldConfig, build_world
-from retriever.base.errors import UserError
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever
 from retriever.config import RetrieverConfig
@@ -43,9 +42,6 @@ class RolloutWorker:
     def __init__(self, spec: WorkerSpec) -> None:
         torch.set_num_threads(spec.rollout.threads_per_worker)
         world = build_world(spec.world)
-        executor = world.executor(spec.env)
-        if executor is None:
-            raise UserError(f"world.kind={spec.world.kind} has no tools that run here; evaluate its retrieval only")
         tokenizer = load_tokenizer(spec.model_path)
         renderer = Renderer(tokenizer, DIALECTS[spec.env.dialect])
         model = load_model(spec.model_path, spec.model)
@@ -56,7 +52,7 @@ class RolloutWorker:
             engine=self._engine,
             renderer=renderer,
             search=search.search,
-            executor=executor,
+            executor=world.executor(spec.env),
             env=spec.env,
             rollout=spec.rollout,
         )

@@ -1,10 +1,12 @@
 """Tasks from users' files and from StableToolBench; how well the catalogue's retrievers do on the latter."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from envs.datasets.stabletoolbench import StableToolBench, parse_tool_id, read_stabletoolbench, standardize
 from envs.datasets.user_files import read_tasks
@@ -65,15 +67,15 @@ class TestUserTasks:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            ({"instructions": "x"}, r"tasks.jsonl:2: field 'instructions': unknown field \(did you mean 'instruction'\?\)"),
-            ({"gold_tools": ["weather.nwo"]}, r"tasks.jsonl:2: field 'gold_tools': no tool 'weather.nwo' \(did you mean 'weather.now'\?\)"),
+            ({"instructions": "x"}, r"tasks.jsonl:2: field 'instructions': unknown .*\(did you mean 'instruction'\?\)"),
+            ({"gold_tools": ["weather.nwo"]}, r"jsonl:2: .* no tool 'weather.nwo' \(did you mean 'weather.now'\?\)"),
             ({"id": "t0"}, "tasks.jsonl:2: field 'id': 't0' is already the id of line 1"),
             ({"id": 7}, "field 'id': expected a text, got 7"),
             ({"instruction": " "}, "field 'instruction': expected a text"),
             ({"gold_tools": "weather.now"}, "field 'gold_tools': expected a list of strings"),
             ({"gold_calls": [{"tool": "now"}]}, r"field 'gold_calls\[0\]': expected"),
             ({"gold_calls": [{"name": "week", "arguments": {}}]}, "2 tools are called 'week'; give one of the ids"),
-            ({"gold_calls": [{"name": "now", "arguments": {}}]}, "do not fit the schema of 'weather.now': 'city' is a required"),
+            ({"gold_calls": [{"name": "now", "arguments": {}}]}, "not fit the schema of 'weather.now': 'city' is"),
             ({"gold_calls": [{"name": "later", "arguments": {}}]}, "no tool 'later'"),
             (
                 {"gold_tools": ["news.week"], "gold_calls": [{"name": "now", "arguments": {"city": "Oslo"}}]},
@@ -88,7 +90,7 @@ class TestUserTasks:
             read_tasks(write(tmp_path / "tasks.jsonl", good, bad), CATALOGUE)
 
     def test_names_what_is_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="tasks.jsonl:1: field 'instruction': missing"):
+        with pytest.raises(DataError, match=r"tasks\.jsonl:1: field 'instruction': missing"):
             read_tasks(write(tmp_path / "tasks.jsonl", {"id": "t"}), CATALOGUE)
         with pytest.raises(UserError, match="holds no task"):
             read_tasks(write(tmp_path / "tasks.jsonl"), CATALOGUE)
@@ -167,6 +169,15 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("vectors")
 
 
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Two threads on a busy machine wait for each other: many times slower than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def ndcg_at_5(bench: StableToolBench, config: RetrieverConfig) -> float:
     """Standard variant, mean over all tasks, in percent."""
     found = build_retriever(config, bench.catalogue).search([task.instruction for task in bench.tasks], 5)
@@ -198,6 +209,8 @@ class TestStableToolBenchAsPublished:
         assert tuned - plain > 5  # what dropping request words is worth
 
     @pytest.mark.slow
+    @pytest.mark.timeout(1200)
+    @pytest.mark.usefixtures("one_torch_thread")
     def test_minilm_and_the_hybrid_reach_their_known_figures(self, bench: StableToolBench, vectors: Path) -> None:
         settings: dict[str, Any] = {"document": "toolbench", "cache_dir": str(vectors)}
         assert ndcg_at_5(bench, RetrieverConfig(kind="dense", **settings)) >= 56.8  # 59.5 measured

@@ -70,7 +70,8 @@ class WordEncoder:
         for row, text in enumerate(texts):
             for word in tokens(text):
                 vectors[row, sum(map(ord, word)) % 64] += 1
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return vectors
 
 
 class FixedScores:
@@ -167,10 +168,10 @@ class TestCatalogue:
     def test_names_a_missing_field_a_broken_line_and_a_broken_archive(self, tmp_path: Path) -> None:
         path = tmp_path / "tools.jsonl"
         path.write_text('{"id": "a", "name": "a"}\n')
-        with pytest.raises(DataError, match="tools.jsonl:1: field 'description': missing"):
+        with pytest.raises(DataError, match=r"tools\.jsonl:1: field 'description': missing"):
             Catalogue.load(path)
         path.write_text('{"id": "a"')
-        with pytest.raises(DataError, match="tools.jsonl:1: not valid JSON"):
+        with pytest.raises(DataError, match=r"tools\.jsonl:1: not valid JSON"):
             Catalogue.load(path)
         path.write_text("\n")
         with pytest.raises(UserError, match="holds no tool"):

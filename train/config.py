@@ -34,7 +34,7 @@ class GrpoConfig:
     max_steps: int = 40
     tasks_per_batch: int = 10
     group_size: int = 6
-    gate: Literal["gold", "off"] = "gold"
+    gate: Literal["gold", "off", "closed"] = "gold"  # see GroupPlan
     execution_group: Literal["survivors", "refill"] = "survivors"
     update: Literal["separated", "combined", "coupled"] = "separated"
     lr: float = 1.5e-4
@@ -63,7 +63,7 @@ class GrpoConfig:
         for name in ("max_steps", "tasks_per_batch", "micro_batch", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
-        if self.update == "coupled" and (self.gate == "gold" or self.execution_group == "refill"):
+        if self.update == "coupled" and (self.gate != "off" or self.execution_group == "refill"):
             raise UserError(
                 "grpo.update=coupled is vanilla GRPO, which has no gate; give grpo.gate=off and execution_group=survivors"
             )

@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from retriever.base.errors import IntegrityError
 from rollout.weights import weight_update
@@ -65,6 +65,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             train_dataset=Dataset.from_dict({"prompt": [""] * max(2, steps)}),
             processing_class=tokenizer,
         )
+        self.remove_callback(PrinterCallback)
         self.add_callback(_OnUpdateEnd(self._finish_update))
         check_world_size(self.accelerator.num_processes)
 
@@ -176,7 +177,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        return {"engine_gap/max": largest, "engine_gap/mean": total / count if count else 0.0}
+        return {"engine/gap_max": largest, "engine/gap_mean": total / count if count else 0.0}
 
     def _logprobs(self, model: Any, batch: Batch) -> Tensor:
         return self._trl_logprobs(model, self._inputs(batch))

@@ -79,27 +79,27 @@ def coupled_group(rollouts: TaskRollouts, weights: RewardConfig) -> ScoredGroup:
 
 
 def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Means over the rows of all groups of one objective, under `<objective>/…`."""
+    """Means over the rows of all groups of one objective, keyed by objective."""
     if not groups:
         return {}
     name = groups[0].objective.value
     rows = [row for group in groups for row in group.rows]
     metrics = {
-        f"{name}/rows": float(len(rows)),
-        f"{name}/infra_failures": float(sum(row.reward.total is None for row in rows)),
-        f"{name}/uninformative_groups": mean(not group.informative for group in groups),
+        f"rows/{name}": float(len(rows)),
+        f"rows/{name}_infra_failures": float(sum(row.reward.total is None for row in rows)),
+        f"groups/{name}_uninformative": mean(not group.informative for group in groups),
     }
     totals = [row.reward.total for row in rows if row.reward.total is not None]
     if totals:
-        metrics[f"{name}/reward"] = mean(totals)
+        metrics[f"reward/{name}"] = mean(totals)
     advantages = [row.advantage for row in rows if row.advantage is not None]
     if advantages:
-        metrics[f"{name}/advantage_abs"] = mean(map(abs, advantages))
-        metrics[f"{name}/advantage_max"] = max(map(abs, advantages))
+        metrics[f"advantage/{name}_mean_abs"] = mean(map(abs, advantages))
+        metrics[f"advantage/{name}_max_abs"] = max(map(abs, advantages))
     for part in sorted({part for row in rows for part in row.reward.parts}):
         values = [value for row in rows if (value := row.reward.parts.get(part)) is not None]
         if values:
-            metrics[f"{name}/parts/{part}"] = mean(values)
+            metrics[f"reward/{name}/{part}"] = mean(values)
     return metrics
 
 

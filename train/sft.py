@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from envs.types import StopReason
 from rollout.types import TaskRollouts
@@ -43,7 +43,6 @@ def run_sft(
     out: Path,
     seed: int,
     log: StepLog | None = None,
-    resume_from: Path | None = None,
 ) -> Any:
     """Train `model` on `segments` and return it, in place."""
     dataset = Dataset.from_dict(
@@ -59,7 +58,8 @@ def run_sft(
         processing_class=tokenizer,
         callbacks=[_StepLogger(log)] if log else [],
     )
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
     return trainer.model
 
 
@@ -71,10 +71,10 @@ def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.lr,
         lr_scheduler_type="linear",
-        warmup_ratio=config.warmup,
+        warmup_steps=config.warmup,  # below 1: a share of the steps
         weight_decay=config.weight_decay,
         max_length=None,
-        group_by_length=True,
+        train_sampling_strategy="group_by_length",
         save_strategy="no",
         logging_steps=5,
         report_to=[],

@@ -3,8 +3,8 @@
 The one module that imports wandb. Metrics never steer: nothing here is read back to decide anything.
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
-`reward/<objective>`, `reward/<objective>/<part>`, `advantage/<what>`, `gate/<what>`, `update/<what>`, `engine/<what>`,
-`tokens/<what>`, `time/<what>`, and plain names such as `loss`.
+`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`, `policy/<what>`,
+`update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as `learning_rate`.
 """
 
 import json
@@ -47,7 +47,7 @@ class Tracker(Protocol):
     """Takes the metrics of one step of one stage."""
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Write `metrics` of `step`, which counts from 0 in each stage."""
+        """Write `metrics` of `step`, which each stage counts by itself."""
         ...
 
     def close(self) -> None:

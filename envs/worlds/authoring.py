@@ -1,4 +1,4 @@
-"""How a tool of the embedded world is written down: a typed function, samplers for its arguments, and ways to ask for it.
+"""How a tool of the embedded world is written: a typed function, samplers for its arguments, ways to ask for it.
 
 Nothing is drawn or worded here; `composing` does that. The needs are fragments, so that one wording serves alone, as
 the first step of a chain and as its second step, where "the result" stands in for one of its values.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from envs.worlds.draws import Draw
@@ -45,7 +45,7 @@ class Need:
     slots: tuple[str, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_need(written: str) -> Need:
     """Read a written need; its one bracketed phrase becomes the query. The first word tells the grammar."""
     found = _QUERY.findall(written)
@@ -88,19 +88,19 @@ class WorldTool:
         )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     return get_type_hints(function, include_extras=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parameter_types(function: Callable[..., Any]) -> Mapping[str, Any]:
     """Parameter name to annotation, in the order of the signature."""
     hints = _hints(function)
     return {name: hints[name] for name in inspect.signature(function).parameters}
 
 
-@lru_cache(maxsize=None)
+@cache
 def parameter_kinds(function: Callable[..., Any]) -> Mapping[str, Kind | None]:
     """Parameter name to kind; None for a plain type: a setting."""
     return {name: kind_of(hint) for name, hint in parameter_types(function).items()}
@@ -137,7 +137,7 @@ def json_type(hint: Any) -> dict[str, Any]:
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` if it has the annotated type and a bounded size. Raises TypeError or ValueError, in words for a policy."""
+    """`value` if it has the annotated type and a bounded size. Raises TypeError or ValueError."""
     plain = plain_type(hint)
     if get_origin(plain) is list:
         if not isinstance(value, list | tuple):

@@ -167,7 +167,9 @@ class Composer:
         refusals = 0
         for _ in range(_TRIES if free else 1):
             drawn = {name: settled(draw(self._random)) for name, draw in free}
-            arguments = {name: fixed[name] if name in fixed else drawn[name] for name in placed.tool.draw} if fixed else drawn
+            arguments = (
+                {name: fixed[name] if name in fixed else drawn[name] for name in placed.tool.draw} if fixed else drawn
+            )
             if not self._rule.owns(placed.id, arguments):
                 continue
             try:

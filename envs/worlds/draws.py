@@ -131,6 +131,6 @@ def fraction(*, most: int = 20) -> Draw:
     return lambda random: f"{random.randint(1, most)}/{random.randint(2, most)}"
 
 
-def encoded(encode: Callable[[str], str], inner: Draw) -> Draw:
+def encoded(encode: Callable[[Any], Any], inner: Draw) -> Draw:
     """What `encode` makes of an inner draw: arguments for a tool that decodes."""
     return lambda random: encode(inner(random))

@@ -35,7 +35,9 @@ class EmbeddedWorld:
     def build(cls, seed: int) -> "EmbeddedWorld":
         """The world with the unseen tools that `seed` chooses, the same share of every domain."""
         placed = {
-            entry.id: entry for domain, tools in DOMAINS.items() for entry in (PlacedTool.place(domain, t) for t in tools)
+            entry.id: entry
+            for domain, tools in DOMAINS.items()
+            for entry in (PlacedTool.place(domain, t) for t in tools)
         }
         unseen: set[str] = set()
         for domain, tools in DOMAINS.items():
@@ -50,7 +52,7 @@ class EmbeddedWorld:
         )
 
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> str:
-        """The text that the tool returns. Raises ValueError or TypeError on bad arguments, KeyError on an unknown id."""
+        """The text that a tool returns. Raises ValueError or TypeError on bad arguments, KeyError on an unknown id."""
         return _execute(self._placed[tool_id], arguments)[1]
 
     def tasks(self, split: str, count: int, seed: int) -> tuple[Task, ...]:
@@ -77,7 +79,9 @@ def _execute(placed: PlacedTool, arguments: Mapping[str, Any]) -> tuple[Any, str
     function = placed.tool.function
     hints = parameter_types(function)
     if arguments.keys() != hints.keys():
-        raise TypeError(f"{placed.tool.name} takes {', '.join(hints)}; got {', '.join(map(str, arguments)) or 'nothing'}")
+        raise TypeError(
+            f"{placed.tool.name} takes {', '.join(hints)}; got {', '.join(map(str, arguments)) or 'nothing'}"
+        )
     values = {name: checked(name, arguments[name], hint) for name, hint in hints.items()}
     try:
         value = settled(function(**values))
@@ -85,6 +89,6 @@ def _execute(placed: PlacedTool, arguments: Mapping[str, Any]) -> tuple[Any, str
         raise
     except ZeroDivisionError:
         raise ValueError("division by zero") from None
-    except (ArithmeticError, LookupError) as error:
+    except (ArithmeticError, LookupError, TypeError) as error:  # TypeError: a root that would be complex
         raise ValueError(f"these arguments have no result: {error}") from None
     return value, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a value means, written in a tool's signature: its JSON schema and the chains it may join are both read from there.
+"""What a value means, written in a tool's signature: its JSON schema and its chains are both read from there.
 
 An annotated type may be handed from one call to the next. A plain `int` or `str` parameter is a setting: no result is
 ever fed into it, since "round to that many digits" reads as nonsense for most numbers.

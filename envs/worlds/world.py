@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from envs.config import EnvConfig
-from envs.datasets.stabletoolbench import load_stabletoolbench
-from envs.datasets.user_files import load_tasks
+from envs.datasets.stabletoolbench import read_stabletoolbench
+from envs.datasets.user_files import read_tasks
 from envs.executors import Executor, FunctionExecutor
 from envs.types import Task
 from envs.worlds.embedded import EmbeddedWorld
@@ -51,10 +51,10 @@ def build_world(config: WorldConfig) -> World:
     assert config.data is not None
     if config.kind == "files":
         catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
-        tasks = load_tasks(f"{config.data}/tasks.jsonl", catalogue)
+        tasks = read_tasks(f"{config.data}/tasks.jsonl", catalogue)
     else:
-        catalogue, groups = load_stabletoolbench(config.data)
-        tasks = tuple(task for group in groups.values() for task in group)
+        bench = read_stabletoolbench(config.data)
+        catalogue, tasks = bench.catalogue, bench.tasks
     return World(catalogue=catalogue, tasks=_by_split(tasks, config), call=None)
 
 

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code of the making."""
+    from train.nano.base import write_hashes
     from train.nano.pretrain import PretrainConfig, pretrain
 
     if wrong := [text for text in args.settings if not is_override(text)]:
@@ -27,5 +28,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise UserError(f"--out {args.out} holds files; give another folder, or --overwrite")
-    print(pretrain(config, args.out))
+    pretrain(config, args.out)
+    write_hashes(args.out)
+    print(args.out)
     return 0

@@ -97,7 +97,7 @@ def split_name(split: str) -> str:
 
 def stage_name(stage: str) -> str:
     """How a stage is called in print."""
-    return STAGE_NAMES.get(stage, stage.replace("_", " "))
+    return STAGE_NAMES.get(stage, stage)
 
 
 def rich_tables(summary: Mapping[str, Any], *, width: int = WIDE) -> list[Table]:
@@ -144,7 +144,12 @@ def _group(kind: str, stages: Mapping[str, Mapping[str, Any]], raw: Mapping[str,
     if raw:
         sized = raw.get("equal_size", {})
         at_size = sized[list(sized)[-1]] if sized else {}
-        shown = {"recall_at_5": raw.get("recall_at_5"), **at_size}
+        shown = {
+            **{name: raw.get(name) for name in ("recall_at_5", "ndcg_at_5")},
+            "recall_union": raw.get("recall_at_5"),  # one search is all searches
+            "rank1_all_gold": raw.get("all_gold_at_1"),
+            **at_size,
+        }
         rows.append(Row(tasks=tasks, name=RAW, cells=tuple(cell(shown, column) for column in COLUMNS), baseline=True))
     return tuple(rows)
 

@@ -70,7 +70,7 @@ def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: 
     mask: list[bool] = []
     turns = [("system", "\n".join(lines), False)]
     for question, label in questions:
-        turns += [("user", question, False), ("assistant", label, True)]
+        turns += [("user", f" {question}", False), ("assistant", label, True)]
     for role, text, trained in turns:
         head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
         content = renderer.tokenizer.encode(text, add_special_tokens=False)
@@ -80,25 +80,28 @@ def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: 
 
 
 def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segment]:
-    """About `tokens` training tokens: drills first, then ever more episodes."""
+    """About `tokens` training tokens: copying, then matching ever longer lists, then ever more episodes."""
     spent, index = 0, 0
     while spent < tokens:
         progress = spent / tokens
         random = derive_random(seed, "drill", index)
-        drills = 1.0 if progress < 0.12 else 0.3 if progress < 0.5 else 0.12
-        if random.random() < drills:
-            easy = progress < 0.06
-            if random.random() < (0.7 if easy else 0.3):
-                built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
-            else:
-                candidates = random.randint(2, 4) if progress < 0.08 else random.randint(4, 10)
-                built = [match_drill(renderer, random, rounds=random.randint(4, 10), candidates=candidates)]
+        copying, matching = next(shares for until, shares in _SHARES if progress < until)
+        draw = random.random()
+        if draw < copying:
+            built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
+        elif draw < copying + matching:
+            longest = 3 if progress < 0.06 else 6 if progress < 0.12 else 10
+            built = [match_drill(renderer, random, rounds=random.randint(5, 12), candidates=random.randint(2, longest))]
         else:
             built = episode_segments(renderer, derive_seed(seed, "episodes"), index)
         for segment in built:
             spent += len(segment.ids)
             yield segment
         index += 1
+
+
+# (until this share of the tokens, (share of copy drills, of match drills)); the rest are episodes
+_SHARES = ((0.06, (0.6, 0.4)), (0.15, (0.1, 0.7)), (0.5, (0.05, 0.3)), (1.01, (0.02, 0.12)))
 
 
 def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
@@ -116,7 +119,7 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
             yield from dialect.system(prompt)
             yield prompt.user
         yield "\n".join(view.line(tool) for tool in episode.tools.values())
-        queries = [ToolCall(name=SEARCH, arguments={"query": query}) for query in episode.task.expert_queries]
+        queries = [ToolCall(name=SEARCH, arguments={"query": f" {query}"}) for query in episode.task.expert_queries]
         selection = ToolCall(name=SELECT, arguments={"names": [label_of(index % 10), label_of(index % 7)]})
         for call in (*queries, selection, *(episode.task.gold_calls or ())):
             yield from dialect.write(PolicyMessage(calls=(call,)))

@@ -6,12 +6,13 @@ Not a plotting library: what a training report needs, and nothing else. All text
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 440, 210  # of a line chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24  # margins
-SMOOTH_FROM = 20  # points from which the smoothed line is drawn over the raw one
+SMOOTH_FROM = 15  # points from which a noisy line is drawn smoothed over the raw one
 MARKS = 40  # hover marks of a series
 COLOURS = 8  # `--c0` … `--c7` of the page's CSS
 
@@ -75,7 +76,7 @@ def line_chart(series: Sequence[Series], *, label: str, x_label: str = "step") -
 
 def _line_parts(line: Series, place: Place) -> Iterable[str]:
     colour = f"style='--c:var(--c{line.colour % COLOURS})'"
-    smooth = len(line.points) >= SMOOTH_FROM
+    smooth = is_noisy(line.points)
     yield f'<path class="line{" raw" if smooth else ""}" {colour} d="{_path(line.points, place)}"/>'
     if smooth:
         yield f'<path class="line" {colour} d="{_path(smoothed(line.points), place)}"/>'
@@ -142,17 +143,27 @@ def _path(points: Sequence[Point], place: Place) -> str:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """Exponential moving average over about a twelfth of the points, corrected for its start; gaps stay gaps."""
-    keep = 1 - 2 / (max(3.0, len(points) / 12) + 1)
-    total = weight = 0.0
+    """Each point the mean of its neighbours, Gaussian weights over about a thirtieth of the line: no lag; gaps stay."""
+    width = max(1.5, len(points) / 30)
+    reach = math.ceil(3 * width)
     smooth: list[Point] = []
-    for x, y in points:
-        if y is None:
-            smooth.append((x, None))
-            continue
-        total, weight = keep * total + y, keep * weight + 1
-        smooth.append((x, total / weight))
+    for index, (x, y) in enumerate(points):
+        near = [
+            (math.exp(-(((at - index) / width) ** 2) / 2), points[at][1])
+            for at in range(max(0, index - reach), min(len(points), index + reach + 1))
+        ]
+        known = [(weight, value) for weight, value in near if value is not None]
+        total = sum(weight for weight, _ in known)
+        smooth.append((x, None if y is None else sum(weight * value for weight, value in known) / total))
     return smooth
+
+
+def is_noisy(points: Sequence[Point]) -> bool:
+    """Long enough to smooth, and going up and down by more than twice what it covers."""
+    values = [y for _, y in points if y is not None]
+    if len(values) < SMOOTH_FROM:
+        return False
+    return sum(abs(after - before) for before, after in pairwise(values)) > 2 * (max(values) - min(values))
 
 
 def nice_ticks(low: float, high: float, *, count: int = 4) -> list[float]:
@@ -167,13 +178,14 @@ def nice_ticks(low: float, high: float, *, count: int = 4) -> list[float]:
 
 
 def tick_text(tick: float, ticks: Sequence[float]) -> str:
-    """A tick as short as its neighbours allow: 0.25, 1.5k, 2e-06."""
+    """A tick as short as its neighbours allow: 0.25, 1.5k, 2e-6."""
     step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else abs(tick) or 1.0
     largest = max(map(abs, ticks))
     if tick == 0:
         return "0"
-    if largest >= 1e7 or largest < 1e-3:
-        return f"{tick:.2g}"
+    if largest >= 1e7 or largest < 1e-2:
+        mantissa, _, exponent = f"{tick:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     if largest >= 10_000:
         return f"{tick / 1000:g}k"
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

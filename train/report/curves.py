@@ -18,6 +18,7 @@ FIRST = (
     "gate",
     "advantage",
     "loss",
+    "policy",
     "update",
     "engine",
 )
@@ -28,13 +29,14 @@ CAPTIONS = {
     "gate": "How many retrievals pass the gate and may execute.",
     "advantage": "Spread of the group-normalised advantages; groups without any give no gradient.",
     "loss": "Training loss.",
-    "update": "What the optimizer did: clipping, gradient norm, skipped steps.",
+    "policy": "The policy under the update: entropy, and how often its ratio was clipped.",
+    "update": "What the optimizer did, and the steps that it skipped.",
     "engine": "Difference of the engine's and the trainer's log-probs before the first update of a batch, in nats.",
     "tokens": "Tokens generated and trained on.",
     "time": "Seconds that each part of a batch took.",
 }
 STAGE_TITLES = {"sft": "Cold start: supervised fine-tuning", "rl": "Reinforcement learning: GRPO"}
-MAX_RATIO = 30.0  # series of one chart whose sizes differ by more are drawn apart: the small one would be a flat line
+MAX_RATIO = 5.0  # series of one chart whose sizes differ by more are drawn apart: the small one would be a flat line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,15 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     found = []
     for stage, columns in _columns(rows).items():
         for group, keys in _grouped(columns).items():
-            parts = _by_size(keys, {key: _size(columns[key]) for key in keys})
+            # Rewards and their parts all live in [0, 1]: a small one is meant to look small.
+            apart = not group.startswith("reward")
+            parts = _by_size(keys, {key: _size(columns[key]) for key in keys}) if apart else [keys]
             for part in parts:
                 lines = enumerate(part)
                 series = tuple(Series(name=_leaf(key), points=tuple(columns[key]), colour=i) for i, key in lines)
                 title = part[0] if len(part) == 1 else group
-                found.append(Panel(stage=stage, title=title, caption=CAPTIONS.get(group, ""), series=series))
+                caption = CAPTIONS.get(group, "") if part is parts[0] else ""
+                found.append(Panel(stage=stage, title=title, caption=caption, series=series))
     return found
 
 

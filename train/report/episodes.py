@@ -21,7 +21,8 @@ class Shown:
     phase: str
     text: str
     observations: tuple[str, ...]
-    format_error: str | None
+    format_error: str | None  # None too where an observation says it already
+    bad: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +121,14 @@ def _play(stage: str, record: Record) -> Play:
 
 
 def _shown(turn: Turn) -> Shown:
+    observations, error = tuple(map(clipped, turn.observation.texts)), turn.observation.format_error
+    said = error is not None and any(error in text for text in observations)
     return Shown(
         phase=str(turn.phase),
         text=clipped(turn.text),
-        observations=tuple(map(clipped, turn.observation.texts)),
-        format_error=turn.observation.format_error,
+        observations=observations,
+        format_error=None if said else error,
+        bad=error is not None,
     )
 
 

@@ -55,7 +55,9 @@ def to_base(n: Whole, base: int) -> Code:
 
 def from_binary(bits: Bits) -> Whole:
     """Read a string of binary digits as a number."""
-    return int(bits, 2)
+    if not re.fullmatch("[01]+", bits):
+        raise ValueError("give a string of zeros and ones")
+    return sum(1 << place for place, bit in enumerate(reversed(bits)) if bit == "1")
 
 
 def from_octal(code: str) -> Whole:
@@ -65,7 +67,7 @@ def from_octal(code: str) -> Whole:
 
 def from_hexadecimal(code: str) -> Whole:
     """Read a string of hexadecimal digits as a number."""
-    return int(code, 16)
+    return int.from_bytes(bytes.fromhex(code.zfill(len(code) + len(code) % 2)), "big")
 
 
 def from_base(code: str, base: int) -> Whole:
@@ -86,7 +88,7 @@ def to_roman(n: Whole) -> Word:
 
 def from_roman(numeral: str) -> Whole:
     """Read a Roman numeral as a number."""
-    values = [dict((sign, value) for value, sign in _ROMAN).get(c, 0) for c in numeral.upper()]
+    values = [{sign: value for value, sign in _ROMAN}.get(c, 0) for c in numeral.upper()]
     if not values or 0 in values:
         raise ValueError("a Roman numeral is made of I, V, X, L, C, D and M")
     return sum(-v if v < max(values[i:]) else v for i, v in enumerate(values))
@@ -186,7 +188,7 @@ def next_power_of_two(n: Whole) -> Whole:
 def swap_byte_order(n: Whole) -> Whole:
     """Swap the two bytes of a sixteen-bit number, changing endianness."""
     within(n, 0, 2**16 - 1, "n")
-    return struct.unpack("<H", struct.pack(">H", n))[0]
+    return int.from_bytes(n.to_bytes(2, "big"), "little")
 
 
 def float_bits(x: float) -> Code:
@@ -264,7 +266,7 @@ TOOLS = (
             "the [base conversion] of {n} to base {base}",
         ),
         unseen=(
-            "the [digits under a different radix], {n} with radix {base}",
+            "the [number written in a chosen base], {n} with base {base}",
             "express {n} [in any number base], here {base}",
         ),
     ),
@@ -274,11 +276,11 @@ TOOLS = (
         needs=(
             "the [number behind the binary digits] {bits}",
             "read {bits} [as a binary number]",
-            "the [decimal value of the bits] {bits}",
+            "the [number that binary digits stand for], {bits}",
         ),
         unseen=(
             "turn {bits} [from binary to decimal]",
-            "the [base-two numeral as an ordinary number], {bits}",
+            "the [number meant by a string of binary digits], {bits}",
         ),
     ),
     WorldTool(
@@ -304,7 +306,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {code} [from hexadecimal to decimal]",
-            "the [base-sixteen numeral as an ordinary number], {code}",
+            "the [number that a hex string encodes], {code}",
         ),
     ),
     WorldTool(
@@ -368,7 +370,7 @@ TOOLS = (
             "the [ordinal number] for {n}",
         ),
         unseen=(
-            "the [ranking form, like first or second,] of {n}",
+            "the [ordinal, like 1st or 2nd,] of {n}",
             "put the [right ordinal suffix] on {n}",
         ),
     ),
@@ -382,7 +384,7 @@ TOOLS = (
         ),
         unseen=(
             "the [population count of bits] in {n}",
-            "the [binary Hamming weight] of {n}",
+            "the [tally of one-bits in binary] of {n}",
         ),
     ),
     WorldTool(
@@ -433,8 +435,8 @@ TOOLS = (
             "the [XOR of two numbers], {a} and {b}",
         ),
         unseen=(
-            "the [bits in which two numbers differ], {a} and {b}, as a number",
-            "the [exclusive disjunction of bits] for {a} and {b}",
+            "the [exclusive or of the bits] for {a} and {b}",
+            "the [XOR combination of bits] for {a} and {b}",
         ),
     ),
     WorldTool(
@@ -446,7 +448,7 @@ TOOLS = (
             "the [bit shift left] of {n}, {places} places",
         ),
         unseen=(
-            "push [the binary digits leftwards] in {n}, {places} places",
+            "push [the bits of a number leftwards] in {n}, {places} places",
             "move [bits towards the high end] in {n} by {places}",
         ),
     ),
@@ -459,7 +461,7 @@ TOOLS = (
             "the [bit shift right] of {n}, {places} places",
         ),
         unseen=(
-            "push [the binary digits rightwards] in {n}, {places} places",
+            "push [the bits of a number rightwards] in {n}, {places} places",
             "move [bits towards the low end] in {n} by {places}",
         ),
     ),
@@ -485,7 +487,7 @@ TOOLS = (
             "the [two's complement bits] for {n}",
         ),
         unseen=(
-            "how [a computer stores a negative number in bits], {n}",
+            "how [a negative number looks in two's complement bits], {n}",
             "the [signed 16-bit binary form] of {n}",
         ),
     ),
@@ -495,7 +497,7 @@ TOOLS = (
         needs=(
             "[exchange zeros and ones] in {bits}",
             "the [inverted bits] of {bits}",
-            "the [one's complement] of {bits}",
+            "the [bits with zeros and ones exchanged] of {bits}",
         ),
         unseen=(
             "[flip every bit] of {bits}",
@@ -524,7 +526,7 @@ TOOLS = (
             "count the [zeros at the end in binary] of {n}",
         ),
         unseen=(
-            "how [often two divides a number], by its low zero bits, for {n}",
+            "how [many zeros end the binary number], for {n}",
             "the [zero bits at the low end] of {n}",
         ),
     ),
@@ -537,7 +539,7 @@ TOOLS = (
             "round {n} [up to a power of two]",
         ),
         unseen=(
-            "the [closest 2, 4, 8, 16 ... at or above] {n}",
+            "the [lowest power of two reaching] {n}",
             "which [power of two is big enough] for {n}",
         ),
     ),
@@ -577,7 +579,7 @@ TOOLS = (
         ),
         unseen=(
             "the [digits in base of factorials] for {n}",
-            "turn {n} [into factoradic digits]",
+            "turn {n} [into the factorial numeral system]",
         ),
     ),
     WorldTool(

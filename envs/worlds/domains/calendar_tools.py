@@ -146,8 +146,8 @@ TOOLS = (
             "check {year} [for being a leap year]",
         ),
         unseen=(
-            "whether {year} [has 366 days]",
-            "whether {year} [contains a leap day in February]",
+            "whether {year} [is a year with a leap day]",
+            "whether {year} [has one more day in February]",
         ),
     ),
     WorldTool(
@@ -272,12 +272,12 @@ TOOLS = (
         draw={"day": day()},
         needs=(
             "the [date written in words] for {day}",
-            "write {day} [with the month spelled out]",
+            "write {day} [as a date in words]",
             "the [long date format] of {day}",
         ),
         unseen=(
             "the [date in full with its month as a word] for {day}",
-            "spell {day} [as day, month word and year]",
+            "spell {day} [as a written-out date]",
         ),
     ),
     WorldTool(
@@ -285,7 +285,7 @@ TOOLS = (
         draw={"day": day()},
         needs=(
             "the [American date format] of {day}",
-            "write {day} [as month/day/year]",
+            "write {day} [in month/day/year order]",
             "the [US style date] for {day}",
         ),
         unseen=(

@@ -202,7 +202,7 @@ TOOLS = (
         needs=(
             "the [minutes since midnight] at {time}",
             "how [many minutes of the day have passed] at {time}",
-            "the [minute of the day] for {time}",
+            "the [minutes passed since midnight] for {time}",
         ),
         unseen=(
             "the [minutes elapsed since the day began] by {time}",
@@ -257,7 +257,7 @@ TOOLS = (
             "the [seconds split into hours, minutes, seconds] for {seconds}",
         ),
         unseen=(
-            "the [h:m:s form] of {seconds} seconds",
+            "the [hours, minutes and seconds contained in seconds], {seconds} seconds in all",
             "turn {seconds} [seconds into a readable duration]",
         ),
     ),
@@ -297,7 +297,7 @@ TOOLS = (
         ),
         unseen=(
             "the [closest quarter past, half or quarter to] for {time}",
-            "[snap the time to 15-minute steps]: {time}",
+            "the [time rounded to fifteen-minute quarters] for {time}",
         ),
     ),
     WorldTool(
@@ -323,7 +323,7 @@ TOOLS = (
         ),
         unseen=(
             "which [date a POSIX timestamp stands for], given {seconds}",
-            "the [day that epoch time points to] at {seconds}",
+            "the [date hidden in a Unix timestamp], {seconds}",
         ),
     ),
     WorldTool(
@@ -336,7 +336,7 @@ TOOLS = (
         ),
         unseen=(
             "the [POSIX timestamp for a date] of {day}",
-            "how [many seconds since the epoch] {day} is",
+            "how [many Unix timestamp seconds a date has], for {day}",
         ),
     ),
     WorldTool(

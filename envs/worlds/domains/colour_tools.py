@@ -132,12 +132,14 @@ def hue_of_colour(colour: Colour) -> Real:
 
 def saturation_of_colour(colour: Colour) -> Real:
     """The HSL saturation of a colour in percent."""
-    return round(100 * _hls(colour)[2], 1)
+    _, light, saturation = _hls(colour)
+    return round(100 * saturation, 1) if 0 < light < 1 else 0.0
 
 
 def lightness_of_colour(colour: Colour) -> Real:
     """The HSL lightness of a colour in percent."""
-    return round(100 * _hls(colour)[1], 1)
+    channels = _channels(colour)
+    return round(100 * (max(channels) + min(channels)) / 510, 1)
 
 
 def relative_luminance(colour: Colour) -> Real:
@@ -206,7 +208,7 @@ TOOLS = (
         ),
         unseen=(
             "which [colour lies across the colour circle] from {colour}",
-            "the [contrasting hue at 180 degrees] to {colour}",
+            "the [opposite, complementary hue] to {colour}",
         ),
     ),
     WorldTool(
@@ -270,7 +272,7 @@ TOOLS = (
             "turn {colour} [into grey]",
         ),
         unseen=(
-            "the [black-and-white rendering of a colour], {colour}",
+            "the [grey version of a colour], {colour}",
             "[desaturate to grey] the colour {colour}",
         ),
     ),
@@ -335,7 +337,7 @@ TOOLS = (
             "convert {colour} [from hex to RGB]",
         ),
         unseen=(
-            "the [three channel values from 0 to 255] of {colour}",
+            "the [red-green-blue numbers of a hex code] like {colour}",
             "split {colour} [into its red, green and blue parts]",
         ),
     ),
@@ -374,7 +376,7 @@ TOOLS = (
             "where {colour} sits [on the colour wheel, in degrees]",
         ),
         unseen=(
-            "the [H component of HSL] for {colour}",
+            "the [hue component in degrees] for {colour}",
             "the [colour wheel angle] of {colour}",
         ),
     ),
@@ -505,7 +507,7 @@ TOOLS = (
         ),
         unseen=(
             "whether [red, green or blue is strongest] in {colour}",
-            "which [primary colour prevails] in {colour}",
+            "which [channel is the dominant one] in {colour}",
         ),
     ),
     WorldTool(
@@ -518,7 +520,7 @@ TOOLS = (
         ),
         unseen=(
             "write {colour} [with only three hex digits]",
-            "the [abbreviated colour code] near {colour}",
+            "the [shortened three-digit colour] near {colour}",
         ),
     ),
     WorldTool(

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections import Counter
 
-from envs.worlds.authoring import WorldTool, filled, within
+from envs.worlds.authoring import WorldTool, within
 from envs.worlds.draws import ints, letters, whole, word
 from envs.worlds.kinds import Fraction, Ints, Real, Text, Whole, Word
 
@@ -106,11 +106,8 @@ def fibonacci(n: Whole) -> Whole:
 
 def lucas_number(n: Whole) -> Whole:
     """The n-th Lucas number, a sequence beginning two, one."""
-    _index(n, 80)
-    a, b = 2, 1
-    for _ in range(n):
-        a, b = b, a + b
-    return a
+    _index(n, 79)
+    return 2 if n == 0 else fibonacci(n - 1) + fibonacci(n + 1)
 
 
 def tribonacci(n: Whole) -> Whole:
@@ -204,7 +201,7 @@ def dice_ways(dice: Whole, total: Whole) -> Whole:
     ways = Counter({0: 1})
     for _ in range(dice):
         ways = Counter({t: sum(ways[t - face] for face in range(1, 7)) for t in range(max(ways) + 7)})
-    return ways[total]
+    return int(ways[total])
 
 
 def birthday_probability(n: Whole) -> Real:
@@ -230,7 +227,7 @@ TOOLS = (
             "the [double factorial function] at {n}",
         ),
         unseen=(
-            "multiply [every other number downwards] from {n}",
+            "multiply [every second number of a factorial] going down from {n}",
             "the [semifactorial] of {n}",
         ),
     ),
@@ -244,7 +241,7 @@ TOOLS = (
         ),
         unseen=(
             "how [many ways to pick when repeats are allowed], {k} scoops from {n} flavours",
-            "the [count of selections that may repeat an item], {k} out of {n}",
+            "the [choices when repetition is fine], {k} out of {n}",
         ),
     ),
     WorldTool(
@@ -256,7 +253,7 @@ TOOLS = (
             "the [binomial coefficient] for {n} over {k}",
         ),
         unseen=(
-            "how [many teams without order] of {k} can be formed from {n} people",
+            "how [many ways to select a team, order ignored,] of {k} there are among {n} people",
             "the [ways to pick a group when order is ignored], {k} out of {n}",
         ),
     ),
@@ -269,8 +266,8 @@ TOOLS = (
             "the [arrangements in order] of {k} things out of {n}",
         ),
         unseen=(
-            "how [many rankings] of {k} winners among {n} runners exist",
-            "the [ways to pick when order matters], {k} out of {n}",
+            "how [many ordered rankings, permutations,] of {k} winners among {n} runners exist",
+            "the [ordered choices of things] for {k} out of {n}",
         ),
     ),
     WorldTool(
@@ -292,7 +289,7 @@ TOOLS = (
         needs=(
             "the [number of ways to arrange the letters] of {text}",
             "how [many different letter arrangements] {text} has",
-            "the [number of anagrams] of {text}",
+            "the [number of different arrangements of a word] for {text}",
         ),
         unseen=(
             "how [many ways a word can be shuffled], for {text}",
@@ -340,7 +337,7 @@ TOOLS = (
     ),
     WorldTool(
         function=lucas_number,
-        draw={"n": whole(3, 80)},
+        draw={"n": whole(3, 79)},
         needs=(
             "the [Lucas number] at index {n}",
             "the [Lucas sequence] at place {n}",
@@ -386,7 +383,7 @@ TOOLS = (
             "the [integer partitions count] for {n}",
         ),
         unseen=(
-            "how [many ways to break a number into addends] exist for {n}",
+            "how [many ways to write a number as positive addends] exist for {n}",
             "the [partition function] at {n}",
         ),
     ),
@@ -399,7 +396,7 @@ TOOLS = (
             "the [Stirling partition count] of {n} into {k} groups",
         ),
         unseen=(
-            "how [many ways to put things into identical boxes], {n} into {k}",
+            "how [many ways to sort things into unlabelled boxes or groups], {n} into {k}",
             "the [second-kind Stirling value] at {n} and {k}",
         ),
     ),
@@ -408,12 +405,12 @@ TOOLS = (
         draw={"n": whole(3, 999)},
         needs=(
             "the [triangular number] at index {n}",
-            "the [sum of all numbers from one up to] {n}",
+            "the [sum of one to n] for n = {n}",
             "the [n-th triangular number] for n = {n}",
         ),
         unseen=(
-            "add [one plus two plus three and so on] until {n}",
-            "the [dots in a triangle] with {n} rows",
+            "how many [dots a triangular number has] with {n} rows",
+            "the [triangle of dots, summed row by row,] with {n} rows",
         ),
     ),
     WorldTool(
@@ -451,7 +448,7 @@ TOOLS = (
             "the [square pyramidal number] at index {n}",
         ),
         unseen=(
-            "add [one, four, nine and so on], {n} squares in all",
+            "add [the first few square numbers], {n} in all",
             "the [cannonballs stacked on a square base] in {n} layers",
         ),
     ),
@@ -555,8 +552,8 @@ TOOLS = (
             "the [number of partial derangements] of {n} things with {k} in place",
         ),
         unseen=(
-            "how [many ways hats return to their owners], exactly {k} right among {n}",
-            "the [shuffles keeping some cards where they were], {k} out of {n}",
+            "how [many permutations keep certain things in place], exactly {k} of {n}",
+            "the [permutations with exactly some things unmoved], {k} out of {n}",
         ),
     ),
     WorldTool(
@@ -569,7 +566,7 @@ TOOLS = (
         ),
         unseen=(
             "how [long a factorial is when written out], for {n}",
-            "the [decimal places needed by the product one to n] with n = {n}",
+            "the [digit count of a factorial] with n = {n}",
         ),
     ),
     WorldTool(
@@ -581,7 +578,7 @@ TOOLS = (
             "the [trailing zeros of the factorial] of {n}",
         ),
         unseen=(
-            "how [often ten divides a factorial], for {n}",
+            "how [many zeros stand at a factorial's end], for {n}",
             "the [closing zeros of n factorial] when n is {n}",
         ),
     ),

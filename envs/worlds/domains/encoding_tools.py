@@ -13,13 +13,14 @@ from envs.worlds.authoring import WorldTool, within
 from envs.worlds.draws import encoded, letters, line, phrase, whole, word
 from envs.worlds.kinds import Bits, Code, Ints, Text, Whole, Word
 
-_MORSE_ROWS = (
-    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..".split()
-)
-_MORSE = dict(zip("abcdefghijklmnopqrstuvwxyz", _MORSE_ROWS, strict=True))
+_SIGNS = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- "  # a to m
+    "-. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
+).split()
+_MORSE = dict(zip("abcdefghijklmnopqrstuvwxyz", _SIGNS, strict=True))
 _NATO = (
-    "alfa bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa quebec romeo sierra "
-    "tango uniform victor whiskey xray yankee zulu"
+    "alfa bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa "
+    "quebec romeo sierra tango uniform victor whiskey xray yankee zulu"
 ).split()
 _SQUARE = "abcdefghiklmnopqrstuvwxyz"  # Polybius: i and j share a cell
 
@@ -110,7 +111,7 @@ def morse_encode(text: Word) -> Code:
 def morse_decode(code: str) -> Word:
     """Read a word from Morse code, dots and dashes."""
     letters_of = {signs: letter for letter, signs in _MORSE.items()}
-    return "".join(letters_of[signs] if signs in letters_of else "?" for signs in code.split())
+    return "".join(letters_of.get(signs, "?") for signs in code.split())
 
 
 def nato_spelling(text: Word) -> Code:
@@ -175,7 +176,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {text} [into a b64 string]",
-            "the [base-sixty-four representation] of {text}",
+            "the [base 64 encoded text] for {text}",
         ),
     ),
     WorldTool(
@@ -201,7 +202,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {text} [into a b32 string]",
-            "the [base-thirty-two representation] of {text}",
+            "the [base 32 encoded text] for {text}",
         ),
     ),
     WorldTool(
@@ -214,7 +215,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {text} [into a b85 string]",
-            "the [base-eighty-five representation] of {text}",
+            "the [base 85 encoded text] for {text}",
         ),
     ),
     WorldTool(
@@ -278,7 +279,7 @@ TOOLS = (
             "encrypt {text} [like Caesar] with a shift of {shift}",
         ),
         unseen=(
-            "move [each letter some places down the alphabet] in {text}, {shift} places",
+            "move [letters along the alphabet by a shift] in {text}, {shift} places",
             "the [secret text by Caesar's letter shift] for {text} and {shift}",
         ),
     ),
@@ -305,7 +306,7 @@ TOOLS = (
         ),
         unseen=(
             "the [polyalphabetic cipher text] of {text} by keyword {key}",
-            "scramble {text} [letter by letter with a repeated keyword], {key}",
+            "scramble {text} [with a key word like Vigenere], {key}",
         ),
     ),
     WorldTool(
@@ -318,7 +319,7 @@ TOOLS = (
         ),
         unseen=(
             "swap [a with z, b with y and so on] in {text}",
-            "the [reversed-alphabet code] of {text}",
+            "the [alphabet-mirroring cipher] for {text}",
         ),
     ),
     WorldTool(
@@ -327,11 +328,11 @@ TOOLS = (
         needs=(
             "the [rail fence cipher] of {text}",
             "encrypt {text} [on two rails]",
-            "take {text} and write [every other letter first]",
+            "scatter {text} over two rails, [a rail fence encryption]",
         ),
         unseen=(
             "the [zigzag transposition cipher] of {text}",
-            "scramble {text} [by odd letters and then even letters]",
+            "scramble {text} [by a fence cipher taking every other letter]",
         ),
     ),
     WorldTool(
@@ -383,7 +384,7 @@ TOOLS = (
         ),
         unseen=(
             "spell {text} [like a pilot, alfa bravo charlie]",
-            "the [aviation alphabet words] for {text}",
+            "the [phonetic alphabet used on the radio] for {text}",
         ),
     ),
     WorldTool(
@@ -462,7 +463,7 @@ TOOLS = (
             "list [where each letter stands in the alphabet] for {text}",
         ),
         unseen=(
-            "the [A1Z26 numbers] for {text}",
+            "the [position numbers of letters in the alphabet] for {text}",
             "turn {text} [into numbers by alphabet place]",
         ),
     ),
@@ -472,7 +473,7 @@ TOOLS = (
         needs=(
             "the [run-length encoding] of {text}",
             "[compress repeated characters] in {text}",
-            "the [counts of repeated letters in a row] for {text}",
+            "the [repeated characters written as counts] for {text}",
         ),
         unseen=(
             "shrink {text} [by writing each run as count and letter]",
@@ -488,8 +489,8 @@ TOOLS = (
             "[decompress counts and letters] in {code}",
         ),
         unseen=(
-            "[undo the RLE compression] of {code}",
-            "write out the [repeated letters that counts stand for] in {code}",
+            "[expand a run-length compressed code] such as {code}",
+            "write out [characters by their counts from run-length code] in {code}",
         ),
     ),
     WorldTool(

@@ -167,7 +167,9 @@ def overtime_pay(hourly: Real, hours: Real) -> Real:
 
 def progressive_tax(income: Real) -> Real:
     """The tax with brackets: 10% to 10,000, 20% to 40,000, 30% above."""
-    return _cents(0.1 * min(income, 10_000) + 0.2 * min(max(income - 10_000, 0), 30_000) + 0.3 * max(income - 40_000, 0))
+    return _cents(
+        0.1 * min(income, 10_000) + 0.2 * min(max(income - 10_000, 0), 30_000) + 0.3 * max(income - 40_000, 0)
+    )
 
 
 def fewest_coins(cents: Whole) -> Whole:
@@ -274,7 +276,7 @@ TOOLS = (
             "the [discounted value of a later payment] of {amount} at {rate} percent in {years} years",
         ),
         unseen=(
-            "how much [to set aside now for a later sum] of {amount}, {rate} percent, {years} years",
+            "how much [money paid in some years is worth at present], {amount}, {rate} percent, {years} years",
             "the [current worth of money paid later], {amount} at {rate} percent after {years} years",
         ),
     ),
@@ -313,7 +315,7 @@ TOOLS = (
             "the [future value of an annuity] of {payment}, {rate} percent, {years} years",
         ),
         unseen=(
-            "the [nest egg from regular deposits] of {payment} a year at {rate} percent, {years} years",
+            "the [savings from paying in the same sum each year], {payment} at {rate} percent, {years} years",
             "the [value of a yearly savings plan] with {payment} at {rate} percent after {years} years",
         ),
     ),
@@ -339,7 +341,7 @@ TOOLS = (
             "how [many percent a year a value grows], {start} to {end} in {years} years",
         ),
         unseen=(
-            "the [CAGR] between {start} and {end} across {years} years",
+            "the [annual growth rate between two values] of {start} and {end} across {years} years",
             "the [average yearly increase in percent] from {start} to {end} within {years} years",
         ),
     ),
@@ -391,7 +393,7 @@ TOOLS = (
             "what [something cost before the rebate] of {percent} percent, now {price}",
         ),
         unseen=(
-            "the [undiscounted list price] behind {price} at {percent} percent off",
+            "the [original price without the discount] behind {price} at {percent} percent off",
             "[undo a discount] of {percent} percent on {price}",
         ),
     ),

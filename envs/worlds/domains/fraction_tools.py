@@ -2,6 +2,7 @@
 
 import fractions
 import math
+import re
 
 from envs.worlds.authoring import WorldTool, within
 from envs.worlds.draws import fraction, real, whole
@@ -11,6 +12,8 @@ _LARGEST_PART = 10**9
 
 
 def _read(text: str) -> fractions.Fraction:
+    if not re.fullmatch(r"-?\d+(/\d+)?", text):  # Fraction would also take 1e999999 and then work for hours
+        raise ValueError("give a fraction such as 3/4")
     value = fractions.Fraction(text)
     within(max(abs(value.numerator), value.denominator), 0, _LARGEST_PART, "numerator and denominator")
     return value
@@ -155,8 +158,8 @@ TOOLS = (
             "the [fraction total] of {x} plus {y}",
         ),
         unseen=(
-            "what the [fractions make when added together], {x} with {y}",
-            "the [addition of fractional amounts] {x} and {y}",
+            "what the [addition of two fractions] makes, {x} with {y}",
+            "the [two fractions summed up] of {x} and {y}",
         ),
     ),
     WorldTool(
@@ -165,10 +168,10 @@ TOOLS = (
         needs=(
             "the [difference of the fractions] {x} and {y}",
             "[subtract two fractions], {y} from {x}",
-            "the [fraction left] of {x} minus {y}",
+            "the [fraction difference] of {x} minus {y}",
         ),
         unseen=(
-            "what [remains of one fraction after taking away another], {x} less {y}",
+            "what the [subtraction of a fraction from another] leaves, {x} less {y}",
             "the [subtraction of fractional amounts] {x} and {y}",
         ),
     ),
@@ -207,7 +210,7 @@ TOOLS = (
             "the [fraction in simplest form] for {x}",
         ),
         unseen=(
-            "cancel [common factors in a fraction], {x}",
+            "cancel {x} and [bring a fraction to lowest terms]",
             "the [fully reduced fraction] of {x}",
         ),
     ),
@@ -229,11 +232,11 @@ TOOLS = (
         draw={"x": fraction()},
         needs=(
             "the [square of the fraction] {x}",
-            "[multiply a fraction by itself], {x}",
+            "work with {x} and [square the fraction by multiplying it with itself]",
             "the [fraction squared] for {x}",
         ),
         unseen=(
-            "the [second power of a fraction], {x}",
+            "the [fraction multiplied with itself] for {x}",
             "what [a fraction times itself] makes, for {x}",
         ),
     ),
@@ -311,7 +314,7 @@ TOOLS = (
             "write {whole_part} with {x} [as a single fraction]",
         ),
         unseen=(
-            "the [top-heavy fraction] made of {whole_part} and {x}",
+            "the [improper fraction from a whole and a part] of {whole_part} and {x}",
             "combine [a whole and a fraction into one fraction], {whole_part} and {x}",
         ),
     ),
@@ -363,8 +366,8 @@ TOOLS = (
             "the [mediant fraction] for {x} and {y}",
         ),
         unseen=(
-            "the [freshman sum] of {x} and {y}, top plus top and bottom plus bottom",
-            "join {x} with {y} [by adding tops and bottoms apart]",
+            "the [mediant value] of {x} and {y}, top plus top and bottom plus bottom",
+            "join {x} with {y} [by summing numerators and summing denominators]",
         ),
     ),
     WorldTool(
@@ -373,7 +376,7 @@ TOOLS = (
         needs=(
             "the [fraction halfway between] {x} and {y}",
             "the [midpoint of two fractions], {x} and {y}",
-            "the [average of the fractions] {x} and {y}",
+            "the [fraction midway between two fractions] {x} and {y}",
         ),
         unseen=(
             "which [fraction lies exactly in the middle] of {x} and {y}",
@@ -390,7 +393,7 @@ TOOLS = (
         ),
         unseen=(
             "the [nested quotients, continued-fraction style,] of {x}",
-            "which [partial quotients] {x} has",
+            "which [terms a continued-fraction expansion has] for {x}",
         ),
     ),
     WorldTool(
@@ -402,7 +405,7 @@ TOOLS = (
             "the [unit fractions] that add up to {x}",
         ),
         unseen=(
-            "break {x} [into different one-over-n parts]",
+            "break {x} [into unit fractions with different denominators]",
             "how [ancient Egypt would split a fraction], for {x}",
         ),
     ),
@@ -415,7 +418,7 @@ TOOLS = (
             "the [smallest shared denominator] of {x} and {y}",
         ),
         unseen=(
-            "which [bottom number serves both fractions], {x} and {y}",
+            "which [denominator two fractions can share], {x} and {y}",
             "the [lowest denominator that fits both] {x} and {y}",
         ),
     ),
@@ -423,13 +426,13 @@ TOOLS = (
         function=fraction_of_number,
         draw={"x": fraction(), "n": whole(5, 500)},
         needs=(
-            "a [fraction of a whole number], {x} of {n}",
+            "a [fraction of some whole number], {x} of {n}",
             "how much is {x} [as a fraction of a number], {n}",
-            "the [fractional part taken of a number]: {x} of {n}",
+            "take [a fraction of a number]: {x} of {n}",
         ),
         unseen=(
-            "the [portion given as a fraction], {x} out of {n}",
-            "the [amount when a fraction is taken of a quantity], {x} of {n}",
+            "the [fraction part of a whole amount], {x} out of {n}",
+            "what you get when you [take a fraction of a quantity], {x} of {n}",
         ),
     ),
 )

@@ -103,7 +103,7 @@ def largest_triangle_angle(sides: Reals) -> Real:
 def is_triangle(sides: Reals) -> Verdict:
     """Check whether three lengths can form a triangle."""
     a, b, c = sorted(sides)
-    return "yes" if 0 < a and a + b > c else "no"
+    return "yes" if a > 0 and a + b > c else "no"
 
 
 def rectangle_perimeter(a: Real, b: Real) -> Real:
@@ -248,7 +248,7 @@ TOOLS = (
         ),
         unseen=(
             "the [outline length of a circle] of radius {radius}",
-            "how [far it is around a round pond] of radius {radius}",
+            "how [long the edge around a circle is] with radius {radius}",
         ),
     ),
     WorldTool(
@@ -287,7 +287,7 @@ TOOLS = (
         ),
         unseen=(
             "the [space inside an oval] with half-axes {a} and {b}",
-            "how [much an elliptic shape covers], half-axes {a} and {b}",
+            "how [much area an ellipse covers], half-axes {a} and {b}",
         ),
     ),
     WorldTool(
@@ -300,7 +300,7 @@ TOOLS = (
         ),
         unseen=(
             "the [area of an annulus] from radius {inner} to {outer}",
-            "the [flat washer surface] with radii {outer} and {inner}",
+            "the [area of a flat ring or washer] with radii {outer} and {inner}",
         ),
     ),
     WorldTool(
@@ -339,7 +339,7 @@ TOOLS = (
         ),
         unseen=(
             "the [space in a triangle by base times height] of {base} and {height}",
-            "how [much a triangular field covers], base {base}, height {height}",
+            "how [much area a triangle covers by base and height], {base} and {height}",
         ),
     ),
     WorldTool(
@@ -348,7 +348,7 @@ TOOLS = (
         needs=(
             "the [area of a triangle from three sides] {sides}",
             "the [Heron area] for sides {sides}",
-            "how [large a triangle is, knowing only the sides], {sides}",
+            "how [large a triangle with three given sides is], {sides}",
         ),
         unseen=(
             "use [Heron's formula] on the sides {sides}",
@@ -468,7 +468,7 @@ TOOLS = (
             "the [polygon diagonals] for {sides} sides",
         ),
         unseen=(
-            "how [many lines join non-neighbouring corners] of a {sides}-sided figure",
+            "how [many diagonal lines a polygon has] with {sides} corners",
             "the [diagonal count of a many-sided shape] with {sides} corners",
         ),
     ),
@@ -494,7 +494,7 @@ TOOLS = (
             "the [box surface] for {a}, {b} and {c}",
         ),
         unseen=(
-            "the [total area of a cuboid's faces], {a} by {b} by {c}",
+            "the [outer surface of a box-shaped crate], {a} by {b} by {c}",
             "how [much paint covers a crate], {a} by {b} by {c}",
         ),
     ),
@@ -612,7 +612,7 @@ TOOLS = (
         ),
         unseen=(
             "the [gradient of a straight line] from {p} to {q}",
-            "the [rise over run] from {p} to {q}",
+            "the [steepness of a line between two points] from {p} to {q}",
         ),
     ),
     WorldTool(
@@ -650,8 +650,8 @@ TOOLS = (
             "the [polygon area by corners] with x {xs} and y {ys}",
         ),
         unseen=(
-            "how [large a plot of land with surveyed corners is], x {xs}, y {ys}",
-            "the [surveyor's formula] over x {xs} and y {ys}",
+            "how [large a polygon with given corner coordinates is], x {xs}, y {ys}",
+            "the [shoelace method for a polygon's area] over x {xs} and y {ys}",
         ),
     ),
 )

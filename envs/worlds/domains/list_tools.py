@@ -5,7 +5,7 @@ import itertools
 import math
 
 from envs.worlds.authoring import WorldTool, filled, within
-from envs.worlds.draws import ints, repeating_ints, whole
+from envs.worlds.draws import ints, whole
 from envs.worlds.kinds import Ints, Verdict, Whole
 
 _LIST = ints(1, 99, least=4, most=5)
@@ -189,8 +189,8 @@ TOOLS = (
             "put {values} [in rising order]",
         ),
         unseen=(
-            "arrange {values} [with the lowest first]",
-            "order {values} [upwards by size]",
+            "arrange {values} [in order of increasing size]",
+            "arrange {values} [sorted by rising size]",
         ),
     ),
     WorldTool(
@@ -202,8 +202,8 @@ TOOLS = (
             "put {values} [in falling order]",
         ),
         unseen=(
-            "arrange {values} [with the highest first]",
-            "order {values} [downwards by size]",
+            "arrange {values} [in order of decreasing size]",
+            "arrange {values} [sorted by falling size]",
         ),
     ),
     WorldTool(
@@ -229,7 +229,7 @@ TOOLS = (
         ),
         unseen=(
             "the [highest number of the list] {values}",
-            "the [top entry by size] in {values}",
+            "the [greatest number found in a list] such as {values}",
         ),
     ),
     WorldTool(
@@ -242,7 +242,7 @@ TOOLS = (
         ),
         unseen=(
             "the [lowest number of the list] {values}",
-            "the [bottom entry by size] in {values}",
+            "the [least number found in a list] such as {values}",
         ),
     ),
     WorldTool(
@@ -267,7 +267,7 @@ TOOLS = (
             "the [total of the numbers] {values}",
         ),
         unseen=(
-            "what {values} [come to when added together]",
+            "the [addition of all the list's numbers] for {values}",
             "the [grand total of the list] {values}",
         ),
     ),
@@ -280,8 +280,8 @@ TOOLS = (
             "the [product of the numbers] {values}",
         ),
         unseen=(
-            "what {values} [come to when multiplied together]",
-            "the [numbers of a list times each other] for {values}",
+            "the [multiplication of all the list's numbers] for {values}",
+            "the [product taken over a whole list] for {values}",
         ),
     ),
     WorldTool(
@@ -307,7 +307,7 @@ TOOLS = (
         ),
         unseen=(
             "the [plus-minus-plus total] of {values}",
-            "combine {values} [with signs that switch at each item]",
+            "combine {values} [by adding and subtracting alternately]",
         ),
     ),
     WorldTool(
@@ -332,7 +332,7 @@ TOOLS = (
             "the [cumulative maximum] over {values}",
         ),
         unseen=(
-            "the [highest value seen up to each place] in {values}",
+            "the [record value so far at each position] in {values}",
             "the [best so far at every step] of {values}",
         ),
     ),
@@ -345,7 +345,7 @@ TOOLS = (
             "the [steps from each number to the next] in {values}",
         ),
         unseen=(
-            "how much [each item changes to the next one] in {values}",
+            "the [difference of each number from its neighbour] in {values}",
             "the [gaps between adjacent numbers] in {values}",
         ),
     ),
@@ -359,7 +359,7 @@ TOOLS = (
         ),
         unseen=(
             "which [index the highest value has] in {values}",
-            "the [argmax] of {values}",
+            "where to find [the largest number's place] in {values}",
         ),
     ),
     WorldTool(
@@ -410,7 +410,7 @@ TOOLS = (
             "which [numbers are even] in {values}",
         ),
         unseen=(
-            "the [entries divisible by two] in {values}",
+            "select [just the even ones of a list] like {values}",
             "[filter out all but the evens] in {values}",
         ),
     ),
@@ -424,7 +424,7 @@ TOOLS = (
         ),
         unseen=(
             "the [entries not divisible by two, odd,] in {values}",
-            "[filter out all but the odds] in {values}",
+            "select [just the odd ones of a list] like {values}",
         ),
     ),
     WorldTool(
@@ -437,7 +437,7 @@ TOOLS = (
         ),
         unseen=(
             "[shift the items around in a circle], {steps} places, in {values}",
-            "send [the leading entries to the back] of {values}, {steps} of them",
+            "send [the first entries of a list to its end], {steps} of {values}",
         ),
     ),
     WorldTool(
@@ -446,7 +446,7 @@ TOOLS = (
         needs=(
             "the [first items of the list] {values}, {count} of them",
             "[keep the first items] of {values}, {count} in number",
-            "the [head of the list] {values} with {count} items",
+            "the [initial items of the list] {values}, {count} in all",
         ),
         unseen=(
             "the [leading entries of a list] such as {values}, {count} of them",
@@ -514,7 +514,7 @@ TOOLS = (
             "the [sorted list after inserting] {item} into {values}",
         ),
         unseen=(
-            "add {item} to {values} [keeping everything in order]",
+            "add {item} to {values} [keeping the list sorted]",
             "[slot a new number into an ordered list], {item} into {values}",
         ),
     ),
@@ -562,12 +562,12 @@ TOOLS = (
         draw={"first": ints(1, 99, least=3, most=3), "second": ints(1, 99, least=3, most=3)},
         needs=(
             "[add the lists item by item] {first} and {second}",
-            "the [elementwise sum] of {first} and {second}",
-            "the [vector sum] of {first} and {second}",
+            "the [item-by-item sum of two lists], {first} and {second}",
+            "[add two equally long lists], {first} and {second}",
         ),
         unseen=(
             "the [pairwise additions of two lists], {first} with {second}",
-            "add {first} and {second} [place by place]",
+            "add {first} and {second} [as lists, item with item]",
         ),
     ),
     WorldTool(
@@ -579,7 +579,7 @@ TOOLS = (
             "the [inner product] of {first} and {second}",
         ),
         unseen=(
-            "[multiply matching entries and sum them] for {first} and {second}",
+            "the [product of two vectors as a number] for {first} and {second}",
             "the [vectors' inner product] of {first} with {second}",
         ),
     ),

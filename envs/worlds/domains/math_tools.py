@@ -191,7 +191,7 @@ TOOLS = (
             "the [next whole number above] {x}",
         ),
         unseen=(
-            "the [smallest integer not below] {x}",
+            "the [decimal rounded upwards] for {x}",
             "take {x} and [round upwards to an integer]",
         ),
     ),
@@ -204,7 +204,7 @@ TOOLS = (
             "the [whole number just below] {x}",
         ),
         unseen=(
-            "the [largest integer not above] {x}",
+            "the [decimal rounded downwards] for {x}",
             "take {x} and [round downwards to an integer]",
         ),
     ),
@@ -217,7 +217,7 @@ TOOLS = (
             "the [rounding to the closest integer, ties to even] of {x}",
         ),
         unseen=(
-            "the [closest integer] to {x}",
+            "the [decimal rounded to its nearest integer] for {x}",
             "take {x} and use [banker's rounding to a whole number]",
         ),
     ),
@@ -257,7 +257,7 @@ TOOLS = (
         ),
         unseen=(
             "keep {digits} [meaningful digits of a rounded number] in {x}",
-            "limit {x} to [this many significant digits]: {digits}",
+            "limit {x} [to some significant figures]: {digits}",
         ),
     ),
     WorldTool(
@@ -269,7 +269,7 @@ TOOLS = (
             "take the [square root of the number] {x}",
         ),
         unseen=(
-            "which number [multiplied by itself gives] {x}",
+            "the [positive root under a square root sign] of {x}",
             "the [side of a square root, radical] of {x}",
         ),
     ),

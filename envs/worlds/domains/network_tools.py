@@ -12,8 +12,8 @@ _PORTS = {
     465: "smtps", 514: "syslog", 587: "submission", 636: "ldaps", 873: "rsync", 993: "imaps", 995: "pop3s",
     1433: "mssql", 1521: "oracle", 1883: "mqtt", 2049: "nfs", 2181: "zookeeper", 3306: "mysql", 3389: "rdp",
     5060: "sip", 5432: "postgresql", 5672: "amqp", 5900: "vnc", 6379: "redis", 6443: "kubernetes", 8080: "http-alt",
-    9092: "kafka", 9200: "elasticsearch", 11211: "memcached", 27017: "mongodb", 6667: "irc", 5353: "mdns", 88: "kerberos",
-    194: "irc-server", 853: "dns-over-tls",
+    9092: "kafka", 9200: "elasticsearch", 11211: "memcached", 27017: "mongodb", 6667: "irc", 5353: "mdns",
+    88: "kerberos", 194: "irc-server", 853: "dns-over-tls",
 }  # fmt: skip
 
 
@@ -232,7 +232,7 @@ TOOLS = (
             "count the [host addresses] of {block}",
         ),
         unseen=(
-            "how [many machines can be attached] to {block}",
+            "how [many machines can have host addresses] in {block}",
             "the [host capacity of a network] like {block}",
         ),
     ),
@@ -272,11 +272,11 @@ TOOLS = (
         },
         needs=(
             "the [prefix length] of {mask}",
-            "how [many mask bits] {mask} has",
+            "how [long the prefix of a mask is], for {mask}",
             "convert {mask} [from a netmask to a prefix length]",
         ),
         unseen=(
-            "the [CIDR slash number] for {mask}",
+            "the [prefix bits of a dotted mask] like {mask}",
             "how [long the network prefix is] under {mask}",
         ),
     ),
@@ -289,7 +289,7 @@ TOOLS = (
             "the [enclosing network] of {ip} for prefix {prefix}",
         ),
         unseen=(
-            "the [CIDR block around an address], {ip}, prefix {prefix}",
+            "the [network around an address by prefix length], {ip}, prefix {prefix}",
             "which [subnet an IP lies in], {ip} with /n and n = {prefix}",
         ),
     ),
@@ -301,11 +301,11 @@ TOOLS = (
         },
         needs=(
             "whether {ip} [belongs to the network] {block}",
-            "whether {ip} [is inside the block] {block}",
+            "whether {ip} [is an address inside the network] {block}",
             "check {ip} [for membership in a network], {block}",
         ),
         unseen=(
-            "whether [an IP falls within a subnet], {ip} in {block}",
+            "whether [a network includes an address], {ip} in {block}",
             "whether {ip} [is one of the network's addresses] for {block}",
         ),
     ),
@@ -319,7 +319,7 @@ TOOLS = (
         needs=(
             "whether {first} and {second} [share a network] of prefix {prefix}",
             "whether {first} and {second} [are in the same subnet] with prefix {prefix}",
-            "check {first} and {second} [for a common network] at prefix {prefix}",
+            "check {first} and {second} [for being addresses of one network] at prefix {prefix}",
         ),
         unseen=(
             "whether [two IPs sit on one network], {first} and {second}, prefix {prefix}",
@@ -375,11 +375,11 @@ TOOLS = (
         draw={"ip": address()},
         needs=(
             "the [IP address as a number] for {ip}",
-            "convert {ip} [to a whole number]",
+            "convert {ip} [from an IP address to a whole number]",
             "the [integer behind the IP address] {ip}",
         ),
         unseen=(
-            "turn {ip} [from dotted quad into an integer]",
+            "turn {ip} [from an IP address into one integer]",
             "the [numeric value of an IP] such as {ip}",
         ),
     ),
@@ -415,11 +415,11 @@ TOOLS = (
         needs=(
             "the [binary form of the IP address] {ip}",
             "write the [IP as binary digits] for {ip}",
-            "convert {ip} [to a 32-bit string]",
+            "convert {ip} [from an IP address to binary digits]",
         ),
         unseen=(
             "the [IP address in ones and zeros] for {ip}",
-            "turn {ip} [from a dotted quad into bits]",
+            "turn {ip} [from an IP address into bits]",
         ),
     ),
     WorldTool(
@@ -458,7 +458,7 @@ TOOLS = (
         ),
         unseen=(
             "how {ip} [is embedded in version six]",
-            "the [::ffff: style mapping] of {ip}",
+            "the [IPv6 mapping of an IPv4 address] for {ip}",
         ),
     ),
     WorldTool(
@@ -522,7 +522,7 @@ TOOLS = (
             "the [MAC vendor prefix] in {mac}",
         ),
         unseen=(
-            "the [OUI of a network card], {mac}",
+            "the [manufacturer code of a hardware address], {mac}",
             "which [maker code a MAC address carries], {mac}",
         ),
     ),

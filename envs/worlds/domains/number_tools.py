@@ -235,7 +235,7 @@ TOOLS = (
         needs=(
             "the [list of divisors] of {n}",
             "list [all divisors] of {n}",
-            "the [numbers that divide evenly into] {n}",
+            "the [divisors dividing without remainder] into {n}",
         ),
         unseen=(
             "write out [every divisor in order] for {n}",
@@ -287,7 +287,7 @@ TOOLS = (
         needs=(
             "whether {a} and {b} [are coprime]",
             "whether {a} and {b} [share no common divisor]",
-            "check {a} and {b} [for being relatively prime]",
+            "check {a} and {b} [for being coprime, without a shared divisor]",
         ),
         unseen=(
             "whether {a} and {b} [have no divisor in common but one]",

@@ -155,7 +155,7 @@ TOOLS = (
         ),
         unseen=(
             "the [members of both sets pooled] from {first} and {second}",
-            "pool [everything found in one set or the other], {first} and {second}",
+            "pool {first} and {second} [into the union set]",
         ),
     ),
     WorldTool(
@@ -193,8 +193,8 @@ TOOLS = (
             "the [symmetric set difference] between {first} and {second}",
         ),
         unseen=(
-            "which [members are in one set but not both], {first} and {second}",
-            "the [unshared members of two sets] {first} and {second}",
+            "which [numbers belong to exactly one of the sets], {first} and {second}",
+            "the [difference of sets taken symmetrically] for {first} and {second}",
         ),
     ),
     WorldTool(
@@ -207,7 +207,7 @@ TOOLS = (
         ),
         unseen=(
             "whether [all members of a set belong to another], {first} to {second}",
-            "whether [one set lies inside another], {first} inside {second}",
+            "whether [a set is part of another set], {first} of {second}",
         ),
     ),
     WorldTool(
@@ -259,7 +259,7 @@ TOOLS = (
         ),
         unseen=(
             "which [entries come twice or more] in {values}",
-            "the [numbers having a double] in {values}",
+            "the [numbers present more than one time] in {values}",
         ),
     ),
     WorldTool(
@@ -272,7 +272,7 @@ TOOLS = (
         ),
         unseen=(
             "which [entries appear only a single time] in {values}",
-            "the [singletons] among {values}",
+            "the [numbers found exactly one time] in {values}",
         ),
     ),
     WorldTool(
@@ -280,7 +280,7 @@ TOOLS = (
         draw={"values": repeating_ints(1, 20)},
         needs=(
             "the [number of distinct values] in {values}",
-            "how [many different numbers] there are in {values}",
+            "how [many different numbers a list has], for {values}",
             "count the [distinct numbers] of {values}",
         ),
         unseen=(
@@ -323,8 +323,8 @@ TOOLS = (
             "the [Jaccard similarity] between {first} and {second}",
         ),
         unseen=(
-            "the [intersection over union] of {first} and {second}",
-            "the [ratio of common to total members] for {first} and {second}",
+            "the [Jaccard ratio of shared members] for {first} and {second}",
+            "the [shared members divided by all members] for {first} and {second}",
         ),
     ),
     WorldTool(
@@ -388,7 +388,7 @@ TOOLS = (
             "the [size of the Cartesian product] of {first} and {second}",
         ),
         unseen=(
-            "how [many combinations of one from each list] exist for {first} and {second}",
+            "how [many pairs of words from two lists] exist for {first} and {second}",
             "the [count of all pairings] of {first} with {second}",
         ),
     ),
@@ -401,7 +401,7 @@ TOOLS = (
             "how [many subsets a collection has], for {items}",
         ),
         unseen=(
-            "how [many selections, empty one included,] can be made from {items}",
+            "how [many sub-collections of the words] can be made from {items}",
             "the [power set cardinality] of {items}",
         ),
     ),
@@ -466,8 +466,8 @@ TOOLS = (
             "the [sizes of the groups] of {values}",
         ),
         unseen=(
-            "the [multiplicities from high to low] in {values}",
-            "how [many copies each value has, sorted,] in {values}",
+            "the [group sizes, largest group first,] in {values}",
+            "how [big each group of equal numbers is] in {values}",
         ),
     ),
 )

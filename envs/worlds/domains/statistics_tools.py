@@ -6,7 +6,7 @@ from collections import Counter
 
 from envs.worlds.authoring import WorldTool, filled, within
 from envs.worlds.draws import ints, repeating_ints, whole
-from envs.worlds.kinds import Real, Reals, Whole
+from envs.worlds.kinds import Real, Reals
 
 _SAMPLE = ints(1, 99, least=4, most=5)
 
@@ -94,7 +94,8 @@ def lower_quartile(values: Reals) -> Real:
 
 def upper_quartile(values: Reals) -> Real:
     """The third quartile, above which a quarter of the data lies."""
-    return statistics.quantiles(values, n=4, method="inclusive")[2]
+    *_, third = statistics.quantiles(values, n=4, method="inclusive")
+    return third
 
 
 def interquartile_range(values: Reals) -> Real:
@@ -382,7 +383,7 @@ TOOLS = (
         ),
         unseen=(
             "the [percentile position] of {value} among {values}",
-            "what [portion of the data falls under a value] of {value}, in percent, for {values}",
+            "what [percentage of data is lower than a value], {value} against {values}",
         ),
     ),
     WorldTool(

@@ -12,7 +12,7 @@ _VOWELS = "aeiouAEIOU"
 
 def reverse_text(text: Text) -> Text:
     """Write the characters of a text in reverse order."""
-    return text[::-1]
+    return "".join(reversed(text))
 
 
 def reverse_word_order(text: Text) -> Text:
@@ -161,7 +161,7 @@ TOOLS = (
             "write {text} [backwards letter by letter]",
         ),
         unseen=(
-            "spell {text} [from its last letter to its first]",
+            "spell {text} [with all characters reversed]",
             "the [mirror spelling, back to front,] of {text}",
         ),
     ),
@@ -171,11 +171,11 @@ TOOLS = (
         needs=(
             "the [words in reverse order] of {text}",
             "[reverse the word order] in {text}",
-            "put [the last word first and the first word last] in {text}",
+            "put [the words of a text in backward order] in {text}",
         ),
         unseen=(
-            "turn around the [order of the words] in {text}",
-            "say {text} [with its words from last to first]",
+            "turn around [the word order of a text] in {text}",
+            "say {text} [with reversed words order]",
         ),
     ),
     WorldTool(
@@ -188,7 +188,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {text} [into capitals only]",
-            "the [big block letters version] of {text}",
+            "the [text in all capital letters] for {text}",
         ),
     ),
     WorldTool(
@@ -227,7 +227,7 @@ TOOLS = (
         ),
         unseen=(
             "write {text} [with every second letter in capitals]",
-            "the [mocking zigzag capitals] of {text}",
+            "the [alternately capital and small letters] of {text}",
         ),
     ),
     WorldTool(
@@ -253,7 +253,7 @@ TOOLS = (
         ),
         unseen=(
             "turn {text} [into a hyphenated web address part]",
-            "put [dashes between the words] of {text}",
+            "put [hyphens for a slug between the words] of {text}",
         ),
     ),
     WorldTool(
@@ -278,8 +278,8 @@ TOOLS = (
             "the [abbreviation by first letters] of {text}",
         ),
         unseen=(
-            "shorten {text} [to its initial letters]",
-            "take [the first letter of each word] of {text}",
+            "shorten {text} [to an acronym of initials]",
+            "the [abbreviation built from first letters] of {text}",
         ),
     ),
     WorldTool(
@@ -304,7 +304,7 @@ TOOLS = (
             "[glue the words together] in {text}",
         ),
         unseen=(
-            "strip {text} [of its blanks]",
+            "strip {text} [of all spaces]",
             "write {text} [as one run without gaps between words]",
         ),
     ),
@@ -317,7 +317,7 @@ TOOLS = (
             "[remove every occurrence of a letter], {letter}, in {text}",
         ),
         unseen=(
-            "cross out [each time a letter occurs], {letter}, in {text}",
+            "cross out [one letter wherever it occurs in a text], {letter} in {text}",
             "[erase one letter everywhere]: {letter} in {text}",
         ),
     ),
@@ -331,7 +331,7 @@ TOOLS = (
         ),
         unseen=(
             "[swap out each such letter] in {text}, writing {new} for {old}",
-            "[exchange letters], {new} for every {old}, in {text}",
+            "[exchange one letter for another], {new} for every {old}, in {text}",
         ),
     ),
     WorldTool(
@@ -351,12 +351,12 @@ TOOLS = (
         function=truncate_text,
         draw={"text": phrase(), "length": whole(4, 9)},
         needs=(
-            "the [first characters] of {text}, {length} of them",
+            "the [first characters of the text] {text}, {length} of them",
             "[cut the text off] in {text} after {length} characters",
-            "[shorten to a length] of {length} the line {text}",
+            "[shorten to the first characters] the line {text}, leaving {length}",
         ),
         unseen=(
-            "the [opening letters] of {text}, {length} in number",
+            "the [beginning characters of a text] like {text}, {length} in number",
             "keep [only the beginning of the text] {text}, up to {length} letters",
         ),
     ),
@@ -474,7 +474,7 @@ TOOLS = (
         ),
         unseen=(
             "the [tally of words] in {text}",
-            "how [long in words] {text} is",
+            "how [many words long a text is], for {text}",
         ),
     ),
     WorldTool(

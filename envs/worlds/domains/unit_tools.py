@@ -400,7 +400,7 @@ TOOLS = (
         ),
         unseen=(
             "whether it is [north, south, east or west] at {x} degrees",
-            "the [heading in words] for {x} degrees",
+            "the [compass heading of a bearing] at {x} degrees",
         ),
     ),
     WorldTool(
@@ -438,8 +438,8 @@ TOOLS = (
             "convert {x} [from a decimal angle to minutes and seconds of arc]",
         ),
         unseen=(
-            "the [sexagesimal angle] for {x}",
-            "turn the [decimal coordinate into DMS] for {x}",
+            "the [angle in degrees, arc minutes and arc seconds] for {x}",
+            "turn {x} [from decimal degrees into minutes and seconds]",
         ),
     ),
     WorldTool(
@@ -474,10 +474,10 @@ TOOLS = (
         needs=(
             "the [decibels] of a power ratio of {x}",
             "convert {x} [from a power ratio to decibels]",
-            "the [dB value] for a ratio of {x}",
+            "the [decibel value of a power ratio] of {x}",
         ),
         unseen=(
-            "how [many dB a gain is], for {x} times the power",
+            "how [many decibels a power gain is], for {x} times the power",
             "the [loudness ratio on the decibel scale] for {x}",
         ),
     ),
@@ -509,7 +509,10 @@ TOOLS = (
     ),
     WorldTool(
         function=paper_pixels,
-        draw={"size": lambda r: r.choice("ABC") + str(r.randint(0, 9)), "dpi": choice(72, 96, 100, 144, 150, 200, 240, 300)},
+        draw={
+            "size": lambda r: r.choice("ABC") + str(r.randint(0, 9)),
+            "dpi": choice(72, 96, 100, 144, 150, 200, 240, 300),
+        },
         needs=(
             "the [paper size in pixels] of {size} at {dpi} dpi",
             "how [many pixels a sheet of paper has], {size} scanned at {dpi} dpi",

@@ -1,6 +1,7 @@
 """Single words: what letters they hold, how they sound, and how alike two of them are."""
 
 import difflib
+import itertools
 import re
 from collections import Counter
 
@@ -10,7 +11,9 @@ from envs.worlds.kinds import Code, Real, Verdict, Whole, Word, Words
 
 _VOWELS = "aeiou"
 _SCRABBLE = {1: "aeilnorstu", 2: "dg", 3: "bcmp", 4: "fhvwy", 5: "k", 8: "jx", 10: "qz"}
-_SOUNDEX = {letter: str(digit) for digit, group in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), 1) for letter in group}
+_SOUNDEX = {
+    letter: str(digit) for digit, group in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), 1) for letter in group
+}
 
 
 def _letters(word: str) -> str:
@@ -74,7 +77,7 @@ def soundex(word: Word) -> Code:
     """The Soundex code of a word, which stands for its sound."""
     letters = _letters(word)
     digits = [(c, _SOUNDEX.get(c, "")) for c in letters if c not in "hw"]
-    kept = [digit for (_, before), (_, digit) in zip(digits, digits[1:], strict=False) if digit and digit != before]
+    kept = [digit for (_, before), (_, digit) in itertools.pairwise(digits) if digit and digit != before]
     return (letters[0].upper() + "".join(kept) + "000")[:4]
 
 
@@ -125,7 +128,9 @@ def similarity_ratio(first: Word, second: Word) -> Real:
 
 def common_prefix_length(first: Word, second: Word) -> Whole:
     """Count the leading letters that two words share."""
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def shared_letters(first: Word, second: Word) -> Code:
@@ -135,7 +140,7 @@ def shared_letters(first: Word, second: Word) -> Code:
 
 def alphabetical_first(items: Words) -> Word:
     """The word of a list that comes first in the alphabet."""
-    return min(items)
+    return min(items, key=str.casefold)
 
 
 def longest_word(items: Words) -> Word:
@@ -155,7 +160,7 @@ def word_lengths(items: Words) -> Code:
 
 def sort_alphabetically(items: Words) -> Words:
     """Sort a list of words from A to Z."""
-    return sorted(items)
+    return sorted(items, key=str.casefold)
 
 
 def sort_by_length(items: Words) -> Words:
@@ -176,7 +181,7 @@ TOOLS = (
         needs=(
             "the [number of vowels] in {word}",
             "how [many vowels] {word} has",
-            "count the [a, e, i, o, u letters] of {word}",
+            "count the [vowel letters] of {word}",
         ),
         unseen=(
             "the [vowel count] of {word}",
@@ -219,7 +224,7 @@ TOOLS = (
         ),
         unseen=(
             "the [frequency of a letter], {letter}, within {word}",
-            "how [many of the same letter], {letter}, {word} has",
+            "how [often one letter is in a word], {letter} in {word}",
         ),
     ),
     WorldTool(
@@ -257,7 +262,7 @@ TOOLS = (
             "[alphabetise the letters] in {word}",
         ),
         unseen=(
-            "arrange [the letters of a word from a to z] in {word}",
+            "arrange [a word's letters alphabetically] in {word}",
             "the [alphabetically ordered spelling] of {word}",
         ),
     ),
@@ -310,7 +315,7 @@ TOOLS = (
         ),
         unseen=(
             "the [sound-alike index] of {word}",
-            "the [phonetic key by pronunciation] of {word}",
+            "the [code for how a word sounds] of {word}",
         ),
     ),
     WorldTool(
@@ -335,7 +340,7 @@ TOOLS = (
             "translate {word} [to Pig Latin]",
         ),
         unseen=(
-            "the [children's secret language with -ay] for {word}",
+            "the [Pig Latin as children speak it] for {word}",
             "the [Pig Latin version] of {word}",
         ),
     ),
@@ -362,18 +367,45 @@ TOOLS = (
         draw={
             "first": choice("stone", "listen", "heart", "night", "evil", "angel", "study", "bored"),
             "second": choice(
-                "notes", "silent", "earth", "thing", "vile", "angle", "dusty", "robed", "onset", "enlist", "live", "glean",
-                "tones", "tinsel", "veil", "table", "river", "paper", "stone", "green", "light", "house", "sheet",
-                "melon", "lemon", "cheat", "teach", "votes", "stove", "inlets",
+                "notes",
+                "silent",
+                "earth",
+                "thing",
+                "vile",
+                "angle",
+                "dusty",
+                "robed",
+                "onset",
+                "enlist",
+                "live",
+                "glean",
+                "tones",
+                "tinsel",
+                "veil",
+                "table",
+                "river",
+                "paper",
+                "stone",
+                "green",
+                "light",
+                "house",
+                "sheet",
+                "melon",
+                "lemon",
+                "cheat",
+                "teach",
+                "votes",
+                "stove",
+                "inlets",
             ),
         },
         needs=(
             "whether {first} and {second} [are anagrams]",
-            "whether {first} and {second} [use exactly the same letters]",
+            "whether {first} and {second} [are words with exactly the same letters]",
             "test {first} and {second} [for being anagrams of each other]",
         ),
         unseen=(
-            "whether {first} [can be rearranged into another word], {second}",
+            "whether {first} [has the same letters as another word], {second}",
             "run an [anagram check] on {first} and {second}",
         ),
     ),
@@ -399,8 +431,8 @@ TOOLS = (
             "the [number of places where letters differ] in {first} and {second}",
         ),
         unseen=(
-            "count the [mismatched letters position by position] of {first} and {second}",
-            "how [many spots hold different letters] in {first} and {second}",
+            "count the [differing positions of equally long words] for {first} and {second}",
+            "the [Hamming count of differing positions] in {first} and {second}",
         ),
     ),
     WorldTool(
@@ -413,7 +445,7 @@ TOOLS = (
         ),
         unseen=(
             "the [degree of likeness between words] {first} and {second}",
-            "how [alike the spellings] {first} and {second} are, as a ratio",
+            "how [similar, as a ratio, two words] {first} and {second} are",
         ),
     ),
     WorldTool(
@@ -422,10 +454,10 @@ TOOLS = (
         needs=(
             "the [length of the common prefix] of {first} and {second}",
             "how [many leading letters are shared] by {first} and {second}",
-            "the [number of equal first letters] in {first} and {second}",
+            "the [count of shared leading letters] in {first} and {second}",
         ),
         unseen=(
-            "how [far the beginnings agree] in {first} and {second}",
+            "how [many letters two words share at the start], {first} and {second}",
             "the [shared prefix size] of {first} and {second}",
         ),
     ),
@@ -452,7 +484,7 @@ TOOLS = (
         ),
         unseen=(
             "which [entry is earliest in alphabetical order] in {items}",
-            "the [word nearest to A] in {items}",
+            "the [first of the words alphabetically] in {items}",
         ),
     ),
     WorldTool(
@@ -486,7 +518,7 @@ TOOLS = (
         draw={"items": words()},
         needs=(
             "the [lengths of the words] in {items}",
-            "how [many letters each word has] in {items}",
+            "how [long the words of a list are] in {items}",
             "the [letter counts joined by hyphens] for {items}",
         ),
         unseen=(
@@ -504,7 +536,7 @@ TOOLS = (
         ),
         unseen=(
             "arrange {items} [in dictionary order]",
-            "order {items} [by the alphabet]",
+            "order {items} [as words from A to Z]",
         ),
     ),
     WorldTool(

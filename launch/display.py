@@ -1,0 +1,68 @@
+"""Progress: bars on a terminal, plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_EVERY = 10  # of a stage's steps, how many get a line where there is no terminal
+
+
+class Display:
+    """Where a run shows what it does."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar of `total` items; yields a function to be called with how many more are finished."""
+        done = 0
+        with self.steps(what) as step:
+            step(0, total, "")
+
+            def advance(more: int) -> None:
+                nonlocal done
+                done += more
+                step(done, total, "")
+
+            yield advance
+
+    @contextmanager
+    def steps(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Progress by steps; yields a function to be called with (step, steps, note)."""
+        if not self.console.is_terminal:
+            yield self._plain(what)
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        ) as progress:
+            bar = progress.add_task(what, total=None, note="")
+
+            def step(number: int, steps: int, note: str) -> None:
+                progress.update(bar, completed=number, total=steps, **({"note": note} if note else {}))
+
+            yield step
+
+    def _plain(self, what: str) -> Callable[[int, int, str], None]:
+        shown = -1
+
+        def step(number: int, steps: int, note: str) -> None:
+            nonlocal shown
+            tenth = number * PLAIN_EVERY // max(1, steps)
+            if tenth != shown:
+                shown = tenth
+                self.say(f"{what}: {number}/{steps}{' · ' + note if note else ''}")
+
+        return step

@@ -1,0 +1,291 @@
+"""The stages of a run, each from files to files, so that an interrupted run goes on with the first one unfinished.
+
+expert → SFT → GRPO, with an evaluation after each; what a stage leaves lies in the run's folder:
+checkpoints/sft, checkpoints/grpo/checkpoint-*, checkpoints/rl, evaluation/<stage>/<split>.jsonl.gz
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from configs.schema import RunConfig
+from envs.dialects import DIALECTS
+from envs.types import Task
+from envs.worlds.world import World, build_world
+from launch.display import Display
+from retriever.base.errors import UserError
+from retriever.base.seeds import derive_seed
+from retriever.batching import BatchedSearch
+from retriever.build import build_retriever
+from rollout.collect import Collector
+from rollout.config import GroupPlan
+from rollout.engine import ScriptedEngine
+from rollout.expert import Expert
+from rollout.policy import load_model, load_tokenizer, load_trainable, merged, trainable
+from rollout.pool import Pool
+from rollout.ray_pool import RayPool
+from rollout.records import RecordWriter
+from rollout.renderer import Renderer
+from rollout.types import Sampling, TaskRollouts
+from rollout.weights import weight_update
+from rollout.worker import WorkerSpec
+from train.distributed import full_weights
+from train.evaluation.metrics import TaskScore, raw_instruction_baseline
+from train.evaluation.store import evaluation_path, read_scores, write_evaluation
+from train.grpo import DecoupledGrpoTrainer
+from train.nano.base import base_path
+from train.objectives import ScoredGroup
+from train.sft import run_sft, sft_segments
+from train.source import RolloutSource, updates_per_batch
+from train.tracking import EpisodeLog, Tracker
+
+TRAINED = "trained.ok"  # written last into a finished checkpoint folder
+SAMPLE_EPISODES = 3
+
+
+class Stages:
+    """One run's config and folder, and what its stages share: the world, the retriever, the rollout workers."""
+
+    def __init__(self, config: RunConfig, folder: Path, *, display: Display, tracker: Tracker) -> None:
+        self.config, self.folder, self.display, self.tracker = config, folder, display, tracker
+        self.world: World = build_world(config.world)
+        self.start_path = base_path() if config.model.path == "nano" else config.model.path
+        self.retriever = build_retriever(config.retriever, self.world.catalogue)
+        self._pool: tuple[str, Pool] | None = None
+
+    # --- evaluation --------------------------------------------------------------------------------------------------
+
+    def evaluate(self, stage: str, model_path: str) -> dict[str, list[TaskScore]]:
+        """Greedy episodes on every split; written once, read again when they are there."""
+        scores = {}
+        for split in self.config.evaluation.splits:
+            path = evaluation_path(self.folder, stage, split)
+            if not path.is_file():
+                rollouts = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
+                write_evaluation(path, rollouts)
+            scores[split] = read_scores(path)
+        return scores
+
+    def evaluation_tasks(self, split: str) -> tuple[Task, ...]:
+        """The tasks of `split` that this run is evaluated on, the same after each stage."""
+        config = self.config
+        return self.world.tasks(split, config.evaluation.tasks_per_split, derive_seed(config.seed, "evaluation"))
+
+    def baseline(self) -> dict[str, list[TaskScore]]:
+        """One search with the raw instruction, on the same tasks."""
+        k = self.config.env.candidates_per_search
+        return {
+            split: raw_instruction_baseline(self.evaluation_tasks(split), self.retriever, k)
+            for split in self.config.evaluation.splits
+        }
+
+    def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
+        config = self.config
+        pool = self.pool(model_path)
+        model = load_model(model_path, config.model)
+        pool.push(weight_update(0, trainable(model)))
+        plan = GroupPlan(group_size=1, gate="off" if self.world.call else "closed")
+        sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
+        with self.display.bar(what, len(tasks)) as advance:
+            return pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
+
+    # --- the cold start ----------------------------------------------------------------------------------------------
+
+    def sft(self, *, name: str = "sft", expert_skill: float | None = None, epochs: float | None = None) -> str:
+        """Imitate the expert from the starting policy; returns the checkpoint's path."""
+        out = self.folder / "checkpoints" / name
+        if (out / TRAINED).is_file():
+            return str(out)
+        config = self.config
+        settings = replace(
+            config.sft,
+            expert_skill=config.sft.expert_skill if expert_skill is None else expert_skill,
+            epochs=config.sft.epochs if epochs is None else epochs,
+        )
+        segments = sft_segments(self.expert_rollouts(settings.expert_skill))
+        if not segments:
+            raise UserError("the expert solved no task; sft.tasks is 0, or the world's tasks name no gold tools")
+        tokenizer, model = load_tokenizer(self.start_path), load_model(self.start_path, config.model)
+        with self.display.steps(f"SFT on {len(segments)} segments") as step:
+
+            def log(number: int, steps: int, metrics: Any) -> None:
+                self.tracker.log(
+                    name, number, {key: metrics[key] for key in ("loss", "learning_rate") if key in metrics}
+                )
+                step(number, steps, f"loss {metrics['loss']:.3f}" if "loss" in metrics else "")
+
+            trained = run_sft(
+                model=model,
+                tokenizer=tokenizer,
+                segments=segments,
+                config=settings,
+                out=out,
+                seed=derive_seed(config.seed, name) % 2**31,
+                log=log,
+            )
+        save_policy(trained, tokenizer, out)
+        return str(out)
+
+    def expert_rollouts(self, skill: float) -> list[TaskRollouts]:
+        """What the scripted expert does with the training tasks of the cold start."""
+        config = self.config
+        tasks = self.world.tasks("train", config.sft.tasks, derive_seed(config.seed, "sft"))
+        tools = {tool.id: tool for tool in self.world.catalogue}
+        expert = Expert(tasks, tools, candidate_line=config.env.candidate_line, skill=skill)
+        renderer = Renderer(load_tokenizer(self.start_path), DIALECTS[config.env.dialect])
+        collector = Collector(
+            engine=ScriptedEngine(renderer, expert),
+            renderer=renderer,
+            search=BatchedSearch(self.retriever).search,
+            executor=self.world.executor(config.env),
+            env=config.env,
+            rollout=config.rollout,
+        )
+        plan = GroupPlan(group_size=1, gate="gold" if self.world.call else "closed")
+        sampling = Sampling(max_new_tokens=config.rollout.max_new_tokens)
+        with self.display.bar("expert trajectories", 1) as advance:
+            rollouts = asyncio.run(collector.collect(tasks, plan, sampling=sampling, seed=config.seed))
+            advance(1)
+        return rollouts
+
+    # --- reinforcement learning --------------------------------------------------------------------------------------
+
+    def grpo(self, start: str) -> str:
+        """Decoupled GRPO from the policy at `start`, on every rank that runs this; returns the checkpoint's path."""
+        out = self.folder / "checkpoints" / "rl"
+        if (out / TRAINED).is_file():
+            return str(out)
+        config, first = self.config, int(os.environ.get("RANK", "0")) == 0
+        checkpoints = self.folder / "checkpoints" / "grpo"
+        resume_from = last_checkpoint(checkpoints)
+        done = 0 if resume_from is None else int(resume_from.name.split("-")[1]) // updates_per_batch(config.grpo)
+        if resume_from is not None:
+            self.display.say(f"resuming GRPO from {resume_from}: {done} of {config.grpo.max_steps} batches are done")
+        tokenizer, model = load_tokenizer(start), load_model(start, config.model)
+        with self.display.steps("GRPO") as step:
+
+            def log(number: int, metrics: Any) -> None:
+                self.tracker.log("rl", number, metrics)
+                step(number, config.grpo.max_steps, reward_line(metrics))
+
+            trainer = DecoupledGrpoTrainer(
+                model=model,
+                tokenizer=tokenizer,
+                source=self._source(start) if first else None,
+                config=config.grpo,
+                temperature=config.rollout.temperature,
+                out=checkpoints,
+                seed=derive_seed(config.seed, "grpo") % 2**31,
+                log=log,
+                bf16=config.model.dtype == "bfloat16",
+            )
+            step(done, config.grpo.max_steps, "")
+            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        weights = full_weights(trainer.accelerator.unwrap_model(trainer.model))
+        if first:
+            fresh = load_model(start, config.model)
+            load_trainable(fresh, weights, source=str(checkpoints))
+            save_policy(fresh, tokenizer, out)
+        return str(out)
+
+    def _source(self, start: str) -> RolloutSource:
+        config = self.config
+        return RolloutSource(
+            pool=self.pool(start),
+            tasks=lambda batch: self.world.tasks(
+                "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
+            ),
+            sampling=Sampling(temperature=config.rollout.temperature, max_new_tokens=config.rollout.max_new_tokens),
+            rewards=config.reward,
+            config=config.grpo,
+            seed=config.seed,
+            listener=self._record,
+        )
+
+    def _record(self, batch: int, groups: Sequence[ScoredGroup]) -> None:
+        """Every rollout of a batch to its own file; a few, now and then, as readable text."""
+        path = self.folder / "rollouts" / f"batch-{batch + 1:06d}.jsonl.gz"
+        path.unlink(missing_ok=True)  # of an attempt that was interrupted after it
+        log = EpisodeLog(self.folder / "episodes.log", every=self.config.tracking.episodes_logged_every)
+        shown = 0
+        with RecordWriter(path) as writer:
+            for group in groups:
+                for row in group.rows:
+                    reward = {"objective": group.objective.value, "advantage": row.advantage, **asdict(row.reward)}
+                    writer.write(row.trajectory, {"reward": reward})
+                    if log.due(batch) and shown < SAMPLE_EPISODES and row.trajectory.executed:
+                        log.write("rl", batch + 1, row.trajectory, reward)
+                        shown += 1
+
+    # --- workers -----------------------------------------------------------------------------------------------------
+
+    def pool(self, model_path: str) -> Pool:
+        """The rollout workers. With full weights one pool serves every stage; an adapter needs workers on its base."""
+        anchor = model_path if self.config.model.lora else self.start_path
+        if self._pool is None or self._pool[0] != anchor:
+            self.close()
+            config = self.config
+            self.display.say(f"starting {config.rollout.workers} rollout workers")
+            spec = WorkerSpec(
+                model_path=anchor,
+                model=config.model,
+                world=config.world,
+                retriever=config.retriever,
+                env=config.env,
+                rollout=config.rollout,
+            )
+            self._pool = (anchor, RayPool(spec))
+        return self._pool[1]
+
+    def close(self) -> None:
+        """Stop the workers."""
+        if self._pool is not None:
+            self._pool[1].close()
+            self._pool = None
+
+
+@contextmanager
+def stages_of(config: RunConfig, folder: Path, *, display: Display, tracker: Tracker) -> Iterator[Stages]:
+    """Stages whose workers are gone afterwards, whatever happens."""
+    stages = Stages(config, folder, display=display, tracker=tracker)
+    try:
+        yield stages
+    finally:
+        stages.close()
+
+
+def save_policy(model: Any, tokenizer: Any, out: Path) -> None:
+    """Merged safetensors and tokenizer, in place of whatever an interrupted attempt left; marked as complete last."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    merged(model).save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (partial / TRAINED).write_text("complete\n")
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint: the Trainer writes its state file last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def reward_line(metrics: Any) -> str:
+    """The live line of a GRPO run."""
+    shown = []
+    for label, key in (
+        ("retrieval", "reward/retrieval"),
+        ("execution", "reward/execution"),
+        ("reward", "reward/coupled"),
+        ("gate", "gate/pass_rate"),
+        ("tools", "rollout/toolset_size"),
+    ):
+        if key in metrics:
+            shown.append(f"{label} {metrics[key]:.2f}")
+    return " · ".join(shown)
