@@ -28,14 +28,20 @@ class EnvConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"env.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.max_format_errors < 0:
-            raise UserError(f"env.max_format_errors={self.max_format_errors} is negative; 0 ends a phase at the first error")
+            raise UserError(
+                f"env.max_format_errors={self.max_format_errors} is negative; 0 ends a phase at the first error"
+            )
         if self.call_timeout_s <= 0:
             raise UserError(f"env.call_timeout_s={self.call_timeout_s} is not positive; give seconds, e.g. 10")
         try:
             shown = self.candidate_line.format(label="\0label", name="\0name", description="")
         except (KeyError, IndexError, ValueError) as error:
             raise UserError(
-                f"env.candidate_line={self.candidate_line!r} does not format ({error}); use {{label}}, {{name}} and {{description}}"
+                f"env.candidate_line={self.candidate_line!r} does not format ({error}); "
+                "its fields are {label}, {name} and {description}"
             ) from None
         if "\0label" not in shown and "\0name" not in shown:
-            raise UserError(f"env.candidate_line={self.candidate_line!r} shows neither {{label}} nor {{name}}; nothing could be selected")
+            raise UserError(
+                f"env.candidate_line={self.candidate_line!r} shows neither {{label}} nor {{name}}; "
+                "nothing could be selected"
+            )

@@ -1,6 +1,6 @@
 """Dialects: how calls, results and answers are written in a policy's text, and read back.
 
-A parser never raises on model text: it returns calls, an answer, or a `ParseFailure` with a reason that the policy reads.
+A parser never raises on model text: it returns calls, an answer, or a `ParseFailure` whose reason the policy reads.
 A dialect writes *pieces*: `Markup` is ours and may become control tokens; a plain string is data and never can
 (the renderer sees to that).
 """
@@ -78,7 +78,14 @@ class Qwen3Dialect:
     _TAGS = Markup(" XML tags:\n")
     _EXAMPLE = Markup('\n{"name": <function-name>, "arguments": <args-json-object>}\n')
     # What every context repeats to the letter: a small tokenizer may give each its own token.
-    FIXED = (_HEAD, _TAIL, _TAGS, _EXAMPLE, Markup("\n" + tool_json(SEARCH_SCHEMA)), Markup("\n" + tool_json(SELECT_SCHEMA)))
+    FIXED = (
+        _HEAD,
+        _TAIL,
+        _TAGS,
+        _EXAMPLE,
+        Markup("\n" + tool_json(SEARCH_SCHEMA)),
+        Markup("\n" + tool_json(SELECT_SCHEMA)),
+    )
 
     def system(self, prompt: Prompt) -> list[Piece]:
         opening, closing = Markup("<tool_call>"), Markup("</tool_call>")
@@ -111,9 +118,16 @@ class Qwen3Dialect:
             return [message.answer]
         pieces: list[Piece] = []
         for index, call in enumerate(message.calls):
-            name, arguments = json.dumps(call.name, ensure_ascii=False), json.dumps(dict(call.arguments), ensure_ascii=False)
+            name, arguments = (
+                json.dumps(call.name, ensure_ascii=False),
+                json.dumps(dict(call.arguments), ensure_ascii=False),
+            )
             pieces += ["\n"] if index else []
-            pieces += [Markup("<tool_call>"), f'\n{{"name": {name}, "arguments": {arguments}}}\n', Markup("</tool_call>")]
+            pieces += [
+                Markup("<tool_call>"),
+                f'\n{{"name": {name}, "arguments": {arguments}}}\n',
+                Markup("</tool_call>"),
+            ]
         return pieces
 
     def parse(self, text: str) -> PolicyMessage:
@@ -144,8 +158,8 @@ class PaperDialect:
     """
 
     RULES = (
-        "Think inside <think></think> if you want to. To search for tools write <search>query</search>. To select tools "
-        "write a ranked list, one name a line, inside <tools></tools>. To call a tool write "
+        "Think inside <think></think> if you want to. To search for tools write <search>query</search>. "
+        "To select tools write a ranked list, one name a line, inside <tools></tools>. To call a tool write "
         '<call>{"name": ..., "arguments": {...}}</call>. To finish write <answer>...</answer>.'
     )
     _TAG = re.compile(r"<(search|tools|call|answer)>(.*?)</\1>", re.DOTALL)

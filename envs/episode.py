@@ -126,7 +126,11 @@ class RetrievalPhase:
     def _select(self, call: ToolCall) -> Observation:
         names = call.arguments.get("names")
         problem = None
-        if set(call.arguments) != {"names"} or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        if (
+            set(call.arguments) != {"names"}
+            or not isinstance(names, list)
+            or not all(isinstance(n, str) for n in names)
+        ):
             problem = f'{SELECT} takes a list of strings, "names"'
         elif not 1 <= len(names) <= self._config.max_selected:
             problem = f"{len(names)} tools selected; select 1 to {self._config.max_selected}"

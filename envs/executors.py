@@ -26,7 +26,9 @@ class FunctionExecutor:
     A function that outlives its deadline gives TIMEOUT; its thread cannot be killed, so this is not for untrusted code.
     """
 
-    def __init__(self, call: Callable[[str, Mapping[str, Any]], str], *, timeout_s: float, observation_chars: int) -> None:
+    def __init__(
+        self, call: Callable[[str, Mapping[str, Any]], str], *, timeout_s: float, observation_chars: int
+    ) -> None:
         self._call = call
         self._timeout_s = timeout_s
         self._observation_chars = observation_chars
@@ -51,7 +53,7 @@ class FunctionExecutor:
 
 
 def invalid_arguments(tool: ToolDoc, arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with `arguments` by the tool's JSON schema, in one line for the policy; None when they are valid."""
+    """What is wrong with `arguments` by the tool's JSON schema, in a line for the policy; None when they are valid."""
     schema = {"additionalProperties": False, **tool.parameters}
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(dict(arguments)))
     return None if error is None else f"error: invalid arguments: {error.message[:200]}"

@@ -83,7 +83,9 @@ class Prompt:
     """The start of a context: what a chat server would get as `tools` and `messages`."""
 
     system: str  # our rules, trusted
-    tools: tuple[Mapping[str, Any], ...] = field(hash=False)  # OpenAI function objects: {"name", "description", "parameters"}
+    tools: tuple[Mapping[str, Any], ...] = field(
+        hash=False
+    )  # OpenAI function objects: {"name", "description", "parameters"}
     user: str
 
 

@@ -95,5 +95,5 @@ class ToolView:
 
 
 def made_up_word(random: Any) -> str:
-    """Two consonant-vowel-consonant syllables, such as "zorvek": pronounceable, and a word of no language on purpose."""
+    """Two consonant-vowel-consonant syllables, such as "zorvek": pronounceable, on purpose a word of no language."""
     return "".join(random.choice(CONSONANTS) + random.choice(VOWELS) + random.choice(CONSONANTS) for _ in range(2))

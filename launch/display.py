@@ -51,7 +51,9 @@ class Display:
             bar = progress.add_task(what, total=None, note="")
 
             def step(number: int, steps: int, note: str) -> None:
-                progress.update(bar, completed=number, total=steps, **({"note": note} if note else {}))
+                progress.update(bar, completed=number, total=steps)
+                if note:
+                    progress.update(bar, note=note)
 
             yield step
 

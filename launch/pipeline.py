@@ -12,6 +12,7 @@ from configs.load import to_dict
 from launch.display import Display
 from launch.run_folder import RunFolder
 from launch.stages import TRAINED, Stages, stages_of
+from launch.study import run_study
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from rollout.config import ModelConfig
@@ -67,6 +68,12 @@ def evaluate(run: RunFolder) -> None:
         show(stages.display, summary, [run.path / "summary.json", report(run)])
 
 
+def study(run: RunFolder, *, seeds: tuple[int, ...]) -> None:
+    """The quickstart over several seeds, with controls of RL's extra time."""
+    display = Display(Console())
+    display.say(f"\n{run_study(run.config, run.path, seeds=seeds, display=display)}")
+
+
 def export(run: RunFolder, *, stage: str, out: Path) -> Path:
     """The policy after `stage` as a plain Hugging Face folder with a model card."""
     checkpoint = run.path / "checkpoints" / stage
@@ -79,13 +86,15 @@ def export(run: RunFolder, *, stage: str, out: Path) -> Path:
         base_model="nano base of Toolscout" if config.path == "nano" else config.path,
         summary=_json_or_empty(run.path / "summary.json"),
         manifest=_json_or_empty(run.path / "manifest.json"),
+        stage=stage,
+        dialect=run.config.env.dialect,
     )
     return export_model(model, load_tokenizer(str(checkpoint)), out, card=card)
 
 
 def push(folder: Path, *, repo: str, private: bool, dry_run: bool) -> None:
     """Upload an exported policy."""
-    push_to_hub(folder, repo, private=private, dry_run=dry_run)
+    print(push_to_hub(folder, repo, private=private, dry_run=dry_run).text())
 
 
 def report(run: RunFolder) -> Path:

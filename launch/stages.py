@@ -39,7 +39,7 @@ from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
 from train.grpo import DecoupledGrpoTrainer
 from train.nano.base import base_path
-from train.objectives import ScoredGroup
+from train.objectives import ScoredGroup, decoupled_groups
 from train.sft import run_sft, sft_segments
 from train.source import RolloutSource, updates_per_batch
 from train.tracking import EpisodeLog, Tracker
@@ -67,7 +67,7 @@ class Stages:
             path = evaluation_path(self.folder, stage, split)
             if not path.is_file():
                 rollouts = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
-                write_evaluation(path, rollouts)
+                write_evaluation(path, rollouts, [self._rewards(found) for found in rollouts])
             scores[split] = read_scores(path)
         return scores
 
@@ -83,6 +83,11 @@ class Stages:
             split: raw_instruction_baseline(self.evaluation_tasks(split), self.retriever, k)
             for split in self.config.evaluation.splits
         }
+
+    def _rewards(self, rollouts: TaskRollouts) -> dict[str, Any]:
+        """What the episode would have earned, by objective."""
+        groups = decoupled_groups(rollouts, self.config.reward)
+        return {group.objective.value: asdict(row.reward) for group in groups for row in group.rows}
 
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
         config = self.config
@@ -166,6 +171,7 @@ class Stages:
         done = 0 if resume_from is None else int(resume_from.name.split("-")[1]) // updates_per_batch(config.grpo)
         if resume_from is not None:
             self.display.say(f"resuming GRPO from {resume_from}: {done} of {config.grpo.max_steps} batches are done")
+            self.tracker.truncate_from("rl", done + 1)
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
         with self.display.steps("GRPO") as step:
 

@@ -72,7 +72,7 @@ def bootstrap_interval(
         raise UserError(f"resamples={resamples} is below 1; give e.g. 1000")
     observed = np.asarray(values, dtype=np.float64)
     generator = np.random.default_rng(seed)
-    means = [observed[generator.integers(0, len(observed), len(observed))].mean() for _ in range(resamples)]
+    means = observed[generator.integers(0, len(observed), (resamples, len(observed)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -12,10 +12,8 @@ def answer_holds(answer: str | None, gold: str) -> bool:
     if answer is None or not answer.strip():
         return False
     given, wanted = _normalised(answer), _normalised(gold)
-    if _NUMBER.fullmatch(given) and _NUMBER.fullmatch(wanted):
-        # Long digit strings are names, not quantities: "0012" and hashes must match to the letter.
-        if len(wanted) <= 15 and not _leading_zero(wanted) and not _leading_zero(given):
-            return math.isclose(float(given), float(wanted), rel_tol=1e-6, abs_tol=1e-12)
+    if _is_quantity(given) and _is_quantity(wanted):
+        return math.isclose(float(given), float(wanted), rel_tol=1e-6, abs_tol=1e-12)
     return given == wanted
 
 
@@ -24,5 +22,6 @@ def _normalised(text: str) -> str:
     return text[:-1].rstrip() if text.endswith(".") and len(text) > 1 else text
 
 
-def _leading_zero(number: str) -> bool:
-    return bool(re.match(r"[+-]?0\d", number))
+def _is_quantity(text: str) -> bool:
+    """A number that may be written in several ways; "0012" and long digit strings are names."""
+    return bool(_NUMBER.fullmatch(text)) and len(text) <= 15 and not re.match(r"[+-]?0\d", text)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from envs.types import ToolCall
-from retriever.base.canonical import canonical_json
+from retriever.base.canonical import same_json
 
 
 def call_match(made: Sequence[ToolCall], gold: Sequence[ToolCall]) -> float:
@@ -30,8 +30,7 @@ def _pair(made: ToolCall, gold: ToolCall) -> float:
     if made.name != gold.name:
         return 0.0
     equal = sum(
-        name in made.arguments and canonical_json(made.arguments[name]) == canonical_json(value)
-        for name, value in gold.arguments.items()
+        name in made.arguments and same_json(made.arguments[name], value) for name, value in gold.arguments.items()
     )
     return _jaccard(list(made.arguments), list(gold.arguments)) + equal
 

@@ -35,7 +35,7 @@ def retrieval_reward(trajectory: Trajectory, weights: RetrievalWeights) -> Rewar
         return UNSCORABLE
     parts: dict[str, float | None] = {"format": float(_retrieval_format(trajectory))}
     gold = trajectory.task.gold_tools
-    if gold is None:
+    if not gold:
         parts |= dict.fromkeys(("recall", "ndcg", "precision", "conversion"))
     else:
         selection = trajectory.selection or ()

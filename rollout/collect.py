@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from envs.config import EnvConfig
 from envs.episode import Env, ExecutionPhase, RetrievalPhase, Search
 from envs.executors import Executor
-from envs.types import Phase, StopReason, Task
+from envs.types import StopReason, Task
 from envs.view import ToolView
 from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_seed
@@ -73,15 +73,17 @@ class Collector:
             executions = tuple(execution for _, execution in episodes if execution is not None)
             return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r, _ in episodes), executions=executions)
         retrieved = await asyncio.gather(*(play.retrieval(index) for index in range(plan.group_size)))
-        distinct = list({r.trajectory.selection: r for r in reversed(retrieved) if may_execute(r.trajectory, plan)}.values())
+        distinct = list(
+            {r.trajectory.selection: r for r in reversed(retrieved) if may_execute(r.trajectory, plan)}.values()
+        )
         distinct.sort(key=lambda r: r.trajectory.id)
         chosen = [distinct[index % len(distinct)] for index in range(plan.group_size)] if distinct else []
-        executions = await asyncio.gather(*(play.execution(r, index) for index, r in enumerate(chosen)))
-        return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r in retrieved), executions=tuple(executions))
+        executions = tuple(await asyncio.gather(*(play.execution(r, index) for index, r in enumerate(chosen))))
+        return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r in retrieved), executions=executions)
 
 
 def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
-    """The gate: a valid selection that, unless the gate is off or the task names no gold tools, holds every gold tool."""
+    """The gate: a valid selection, which holds every gold tool unless the gate is off or the task names none."""
     if trajectory.selection is None or plan.gate == "closed":
         return False
     gold = trajectory.task.gold_tools

@@ -49,7 +49,8 @@ class RolloutConfig:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.max_new_tokens >= self.max_context:
             raise UserError(
-                f"rollout.max_new_tokens={self.max_new_tokens} does not fit rollout.max_context={self.max_context}; lower it"
+                f"rollout.max_new_tokens={self.max_new_tokens} does not fit "
+                f"rollout.max_context={self.max_context}; lower it"
             )
         if self.temperature <= 0:
             raise UserError(f"rollout.temperature={self.temperature}: training rollouts must sample; give e.g. 1.0")

@@ -1,7 +1,7 @@
 """The scripted expert: it knows a task's gold tools, and reads everything else from the context like a policy.
 
-`skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. The others it
-plays as a mediocre teacher would: one search with the whole instruction, and a selection with tools that nobody needs.
+`skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. It plays the
+others as a mediocre teacher would: one search with the whole instruction, and a selection with tools that nobody needs.
 Imitating such a teacher is what reinforcement learning has to improve on.
 """
 

@@ -24,8 +24,8 @@ def load_tokenizer(path: str) -> Any:
 def load_model(path: str, config: ModelConfig) -> Any:
     """The model of a folder or Hub name, wrapped in LoRA when the config says so, on CPU.
 
-    A folder with a LoRA adapter is loaded with its adapter merged. Raises UserError for what cannot be loaded, a checkpoint
-    whose tensors do not fit its architecture included.
+    A folder with a LoRA adapter is loaded with it merged. Raises UserError for what cannot be loaded, such as a
+    checkpoint whose tensors do not fit its architecture.
     """
     if (Path(path) / "adapter_config.json").is_file():
         adapter = LoraConfig.from_pretrained(path)
@@ -81,8 +81,8 @@ def _load_plain(path: str, config: ModelConfig) -> Any:
     wrong = [*info["missing_keys"], *info["mismatched_keys"], *info["unexpected_keys"]]
     if wrong:
         raise UserError(
-            f"model.path={path}: the weights are of another architecture than config.json ({len(wrong)} tensors differ, "
-            f"e.g. {wrong[0]}); give a folder whose config.json belongs to its weights"
+            f"model.path={path}: the weights are of another architecture than config.json "
+            f"({len(wrong)} tensors differ, e.g. {wrong[0]}); give a folder whose config.json belongs to its weights"
         )
     return model
 

@@ -11,6 +11,7 @@ from rollout.weights import WeightUpdate
 Progress = Callable[[int], None]
 """Called with the number of tasks that have just been finished."""
 
+
 class Pool(Protocol):
     """Whoever plays tasks: in this process, or in Ray workers."""
 

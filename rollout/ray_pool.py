@@ -1,8 +1,9 @@
 """Ray workers behind the `Pool` interface; the only module that knows Ray.
 
-Workers hold no state that matters: one that dies is replaced, fetches the weights by version, and plays its tasks again.
+Workers hold no state that matters: one that dies is replaced, gets the weights by version, and plays its tasks again.
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ class RayPool:
     def __init__(self, spec: WorkerSpec) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported: nobody else may join the cluster
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a busy laptop
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
@@ -35,7 +37,7 @@ class RayPool:
             num_cpus=cores,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
         )
         self._reference = ray.put(spec)

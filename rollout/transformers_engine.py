@@ -42,7 +42,7 @@ class _RowCache(Cache):
     """Keys and values of every row, [rows, heads, length, head_dim] a layer; `update` writes in place.
 
     One forward pass works on the rows `rows` (a slice of the first ones while decoding, an index while prefilling) and
-    writes at `positions` [B, Q]; it reads the first `length` positions, and the attention mask hides what is not a row's.
+    writes at `positions` [B, Q]; it reads the first `length` positions, and the attention mask hides the rest.
     """
 
     def __init__(self, layers: int) -> None:
@@ -116,7 +116,9 @@ class TransformersEngine:
         """Load the tensors and prove that they arrived: the hash is taken of what the model now holds."""
         parameters = dict(self._model.named_parameters())
         if missing := sorted(set(update.tensors) - set(parameters))[:3]:
-            raise IntegrityError(f"weights {update.version}: the engine's model has no {missing}; is it the same model?")
+            raise IntegrityError(
+                f"weights {update.version}: the engine's model has no {missing}; is it the same model?"
+            )
         with torch.no_grad():
             for name, tensor in update.tensors.items():
                 parameters[name].copy_(tensor)

@@ -28,7 +28,10 @@ class MadeUpWorld:
         for index in range(count):
             episode = made_up_episode(seed, index)
             prefix = f"{index}."
-            tools = {prefix + id: replace(tool, id=prefix + id, name=f"tool_{index}_{id}") for id, tool in episode.tools.items()}
+            tools = {
+                prefix + id: replace(tool, id=prefix + id, name=f"tool_{index}_{id}")
+                for id, tool in episode.tools.items()
+            }
             task = replace(
                 episode.task,
                 gold_tools=tuple(prefix + id for id in episode.task.gold_tools or ()),
@@ -49,7 +52,9 @@ class MadeUpWorld:
             if query in episode.ranking:
                 return await episode.search(query, k)
         words = set(query.lower().split())
-        ranked = sorted(self.tools.values(), key=lambda tool: (-len(words & set(tool.description.lower()[:-1].split())), tool.id))
+        ranked = sorted(
+            self.tools.values(), key=lambda tool: (-len(words & set(tool.description.lower()[:-1].split())), tool.id)
+        )
         return [Candidate(tool=tool, score=-float(rank), rank=rank) for rank, tool in enumerate(ranked[:k], start=1)]
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
@@ -60,7 +65,9 @@ class MadeUpWorld:
 class MadeUpPool:
     """A `Pool` in this process over made-up tasks."""
 
-    def __init__(self, world: MadeUpWorld, model: Any, tokenizer: Any, env: EnvConfig = NANO_ENV, **rollout: Any) -> None:
+    def __init__(
+        self, world: MadeUpWorld, model: Any, tokenizer: Any, env: EnvConfig = NANO_ENV, **rollout: Any
+    ) -> None:
         self.renderer = Renderer(tokenizer, DIALECTS[env.dialect])
         self.config = RolloutConfig(max_new_tokens=48, **rollout)
         self.engine = TransformersEngine(model, stop_ids=[self.renderer.end_id], config=self.config)
@@ -83,5 +90,10 @@ def collector(
 ) -> Collector:
     """A collector over a made-up world."""
     return Collector(
-        engine=engine, renderer=renderer, search=world.search, executor=world, env=env, rollout=config or RolloutConfig()
+        engine=engine,
+        renderer=renderer,
+        search=world.search,
+        executor=world,
+        env=env,
+        rollout=config or RolloutConfig(),
     )

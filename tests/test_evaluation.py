@@ -1,5 +1,6 @@
 """Evaluation: every metric against numbers done by hand, on episodes written out."""
 
+import asyncio
 import io
 import json
 import math
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from envs.config import EnvConfig
+from envs.dialects import DIALECTS
 from envs.types import (
     Observation,
     Phase,
@@ -21,23 +24,30 @@ from envs.types import (
     ToolResult,
     ToolStatus,
 )
+from retriever.base.canonical import same_json
 from retriever.catalogue import Catalogue
 from retriever.tools import Candidate, ToolDoc
-from rollout.types import Completion, FinishReason, TaskRollouts, Trajectory, Turn
+from rollout.config import GroupPlan, RolloutConfig
+from rollout.engine import ScriptedEngine
+from rollout.expert import Expert
+from rollout.renderer import Renderer
+from rollout.types import Completion, FinishReason, Sampling, TaskRollouts, Trajectory, Turn
+from tests.support import MadeUpWorld, collector
 from train.evaluation.metrics import (
     METRICS,
     TaskScore,
     aggregate,
     at_toolset_size,
+    final_trajectory,
     paired_gains,
     raw_instruction_baseline,
-    same_json,
     task_metrics,
     trajectory_metrics,
 )
 from train.evaluation.store import evaluation_path, evaluations, read_records_by_task, read_scores, write_evaluation
 from train.evaluation.summary import build_summary
 from train.evaluation.tables import LEGEND, markdown_tables, rich_tables, split_tables
+from train.nano.model import train_tokenizer
 
 ADD = ToolCall(name="add", arguments={"a": 1, "b": 2})
 ROOT = ToolCall(name="root", arguments={"x": 9})
@@ -326,7 +336,7 @@ def test_tables_print_stages_kinds_and_the_baseline() -> None:
     assert [row.tasks for row in rows] == ["all 4"] * 3 + ["single 3"] * 3 + ["chained 1"] * 3
     assert [row.name for row in rows[:3]] == ["after SFT (1 lost)", "after RL", "raw instruction"]
     assert rows[1].cells[:4] == ("100.0 ±0.0", "100.0 ±0.0", "1.50", "100.0")
-    assert rows[2].cells == ("–", "50.0", "1.50", "75.0", "100.0", "–", "–", "–", "–")
+    assert rows[2].cells == ("–", "50.0", "1.50", "75.0", "100.0", "100.0", "–", "33.3", "–")
     assert rows[2].baseline
 
 
@@ -365,3 +375,21 @@ def test_evaluations_are_stored_and_scored_again(tmp_path: Path) -> None:
     assert list(read_records_by_task(path)) == ["t"]
     assert list(evaluations(tmp_path)) == [("rl", "held_out", path)]
     assert [file.name for file in path.parent.iterdir()] == ["held_out.jsonl.gz"]
+
+
+@pytest.mark.parametrize("aliases", ["off", "names_and_parameters"])
+def test_a_perfect_expert_scores_perfectly_and_survives_the_disk(aliases: str, tmp_path: Path) -> None:
+    """Episodes as they are really played: calls under aliases match gold calls, and records lose nothing."""
+    world, tokenizer = MadeUpWorld(8), train_tokenizer(["Search the catalogue, select and call."] * 4)
+    renderer = Renderer(tokenizer, DIALECTS["qwen3"])
+    env = EnvConfig(candidate_line="{label}. {description}", aliases=aliases)  # type: ignore[arg-type]
+    expert = Expert(world.tasks, world.tools, candidate_line=env.candidate_line)
+    plays = collector(world, renderer, ScriptedEngine(renderer, expert), env, RolloutConfig(max_context=100_000))
+    plan = GroupPlan(group_size=1, gate="off")
+    rollouts = asyncio.run(plays.collect(world.tasks, plan, sampling=Sampling(temperature=0.0), seed=1))
+    path = evaluation_path(tmp_path, "expert", "made_up")
+    found = aggregate(write_evaluation(path, rollouts), seed=1)
+    perfect = ("pass_rate", "all_gold_selected", "selection_precision", "ndcg_at_5", "recall_union", "format_rate")
+    assert {name: found[name].mean for name in perfect} == dict.fromkeys(perfect, 1.0)
+    stored = read_records_by_task(path)
+    assert [stored[r.task.id].trajectory for r in rollouts] == [final_trajectory(r) for r in rollouts]

@@ -139,6 +139,7 @@ def test_the_card_tells_what_was_measured_and_how_it_was_made(exported: Path) ->
     assert "| all 4 | after SFT (1 lost) | 33.3 ±50.0 |" in body
     assert "| grpo.group_size | `6` |" in body
     assert "| model.path | `nano` |" in body
+    assert "- Base model: Qwen/Qwen3-4B" in body
     assert "- Code: commit `c0ffee`, with uncommitted changes" in body
     assert "- Machine: 2 CPU cores, no GPU" in body
     assert "Time of the whole run: 0.2 minutes" in body
@@ -150,6 +151,9 @@ def test_a_card_without_a_run_says_so() -> None:
     assert "No evaluation was made." in text
     assert "No manifest was given." in text
     assert "base_model" not in text
+    told = card_text(ModelCard(name="n", base_model="/home/someone/models/nano base"), template_knows_tools=True)
+    assert "- Base model: nano base" in told
+    assert "base_model:" not in told
 
 
 def test_only_a_hub_name_is_a_base_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

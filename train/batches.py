@@ -1,7 +1,7 @@
 """Micro-batches: the same number of them, with the same number of rows, on every rank.
 
-Unequal rows crash TRL's metric gathering and unequal counts hang ZeRO-3, so what is missing is filled with rows whose mask
-is empty. A rank may hold no work at all.
+Unequal rows crash TRL's metric gathering and unequal counts hang ZeRO-3, so what is missing is filled with rows whose
+mask is empty. A rank may hold no work at all.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from train.segments import Objective, Segment
 class Batch:
     """One micro-batch of B rows of T tokens, padded right.
 
-    Right, and not left as TRL pads prompts: a row then has the positions that it had in the engine, and rotary embeddings
-    round alike (the log-prob gap of a nano model fell from 3e-5 to under 1e-5 nats).
+    Right, and not left as TRL pads prompts: a row then has the positions that it had in the engine, and rotary
+    embeddings round alike (the log-prob gap of a nano model fell from 3e-5 to under 1e-5 nats).
     """
 
     objective: Objective
@@ -30,9 +30,7 @@ class Batch:
     token_count: int  # trained tokens of this objective in the whole update, over all ranks
 
 
-def micro_batches(
-    segments: Sequence[Segment], *, rank: int, world_size: int, rows: int, pad_id: int
-) -> list[Batch]:
+def micro_batches(segments: Sequence[Segment], *, rank: int, world_size: int, rows: int, pad_id: int) -> list[Batch]:
     """This rank's micro-batches of one objective, at most `rows` rows each, rows of similar length together."""
     if not segments:
         return []

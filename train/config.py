@@ -58,14 +58,15 @@ class GrpoConfig:
     def __post_init__(self) -> None:
         if self.group_size < 2:
             raise UserError(
-                f"grpo.group_size={self.group_size}: a group of one has no baseline and would learn nothing; give at least 2"
+                f"grpo.group_size={self.group_size}: a group of one has no baseline to learn from; give at least 2"
             )
         for name in ("max_steps", "tasks_per_batch", "micro_batch", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.update == "coupled" and (self.gate != "off" or self.execution_group == "refill"):
             raise UserError(
-                "grpo.update=coupled is vanilla GRPO, which has no gate; give grpo.gate=off and execution_group=survivors"
+                "grpo.update=coupled is vanilla GRPO, which has no gate; "
+                "give grpo.gate=off and grpo.execution_group=survivors"
             )
         if self.lr <= 0:
             raise UserError(f"grpo.lr={self.lr} is not positive; give e.g. 1e-5")

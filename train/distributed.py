@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 def check_world_size(found: int) -> None:
-    """The launchers say how many ranks they started; `accelerate launch` on CPU is known to start just one, silently."""
+    """The launchers say how many ranks they started; `accelerate launch` on CPU silently starts just one."""
     wanted = os.environ.get("TOOLSCOUT_WORLD_SIZE")
     if wanted is not None and int(wanted) != found:
         raise UserError(f"{found} ranks are running, the launcher was to start {wanted}; use launch/train_torchrun.sh")
 
 
 def on_first_rank(work: Callable[[], T]) -> T:
-    """Run `work` on rank 0 and give every rank its value; an error there is raised on all, so that none waits forever."""
+    """Run `work` on rank 0 and give every rank its value; an error there is raised on all, so that none waits."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return work()
     box: list[Any] = [None, None]
@@ -36,7 +36,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
     dist.broadcast_object_list(box, src=0)
     if box[1] is not None:
         raise box[1]
-    return box[0]  # type: ignore[no-any-return]
+    return box[0]
 
 
 def full_weights(model: Any) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Decoupled GRPO on top of TRL's trainer.
 
-TRL brings the model wrapping, the optimizer, the launchers, the clipped token-level loss and its metrics. Ours is what it
-has no room for: batches whose number of sequences varies with the gate, several objectives with their own token counts,
-one optimizer step for each, and no step at all for an objective that has nothing to learn.
+TRL brings the model wrapping, the optimizer, the launchers, the clipped token-level loss and its metrics. Ours is what
+it has no room for: batches whose number of sequences varies with the gate, several objectives with their own token
+counts, one optimizer step for each, and no step at all for an objective that has nothing to learn.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from rollout.weights import weight_update
 from train.batches import Batch, micro_batches
 from train.config import GrpoConfig
 from train.distributed import check_world_size, full_weights, on_first_rank, reduced_max, reduced_sum
-from train.segments import Objective
 from train.source import BatchSource, GenerationBatch, updates_per_batch
 from train.trl_api import GRPOConfig, GRPOTrainer
 
@@ -56,6 +55,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._micro: list[list[Batch]] = []
         self._old_logprobs: dict[int, Tensor] = {}
         self._skip_update = False
+        self.optimizer: Any
+        self.lr_scheduler: Any
         arguments = grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16)
         steps = config.max_steps * self._updates
         super().__init__(
@@ -73,7 +74,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One empty item per update: what is trained comes from the source."""
-        return DataLoader([{}] * (self._config.max_steps * self._updates), batch_size=1, collate_fn=lambda items: {})
+        items: Any = [{}] * (self._config.max_steps * self._updates)
+        return DataLoader(items, batch_size=1, collate_fn=lambda items: {})
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: items are empty."""
@@ -92,7 +94,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         number, update = divmod(self.state.global_step, self._updates)
         if update == 0:
             self._begin_batch(model, number)
-        assert self._batch is not None and self._batch.index == number
+        assert self._batch is not None
+        assert self._batch.index == number
         started = perf_counter()
         micro = self._micro[update]
         self._skip_update = not micro
@@ -186,7 +189,9 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         """[B, T − 1] nats at the rollout temperature, of every token but the first."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        logprobs: Tensor = self._get_per_token_logps_and_entropies(model, ids, mask, inputs["completion_ids"].size(1))[0]
+        logprobs: Tensor = self._get_per_token_logps_and_entropies(model, ids, mask, inputs["completion_ids"].size(1))[
+            0
+        ]
         return logprobs
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
@@ -197,7 +202,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             t[:, 1:].to(device) for t in (batch.loss_mask, batch.advantages, batch.behaviour_logprobs)
         )
         if (recomputed := self._old_logprobs.get(id(batch))) is not None:
-            # π_θ/π_old for the clipping, times a truncated π_old/π_engine as a detached weight: w·min(a, b) = min(wa, wb).
+            # π_θ/π_old is clipped; a truncated π_old/π_engine is a detached weight: w·min(a, b) = min(wa, wb).
             weight = (recomputed - old).exp().clamp(max=self._config.ratio_cap)
             advantages, old = advantages * torch.where(trained.bool(), weight, 0.0), recomputed
         return {
@@ -254,7 +259,7 @@ class _Skippable:
         return getattr(self._wrapped, name)
 
 
-class _OnUpdateEnd(TrainerCallback):  # type: ignore[misc]
+class _OnUpdateEnd(TrainerCallback):
     """Calls back after every optimizer step, skipped ones included."""
 
     def __init__(self, call: Callable[[], None]) -> None:

@@ -124,7 +124,7 @@ def _introduction(card: ModelCard) -> str:
 
 def _training(card: ModelCard) -> str:
     manifest = card.manifest
-    facts = []
+    facts = [] if card.base_model is None else [f"- Base model: {_portable(card.base_model)}"]
     if isinstance(seconds := card.summary.get("seconds"), int | float):
         facts.append(f"- Time of the whole run: {seconds / 60:.1f} minutes")
     git = manifest.get("git")

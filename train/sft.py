@@ -85,7 +85,7 @@ def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
     )
 
 
-class _StepLogger(TrainerCallback):  # type: ignore[misc]
+class _StepLogger(TrainerCallback):
     """Hands the Trainer's own logs on."""
 
     def __init__(self, log: StepLog) -> None:

@@ -58,7 +58,7 @@ Listener = Callable[[int, Sequence[ScoredGroup]], None]
 
 
 class RolloutSource:
-    """Plays the tasks of each batch with the pool; a batch is a pure function of its index, the seed and the weights."""
+    """Plays the tasks of each batch; a batch is a pure function of its index, the seed and the weights."""
 
     def __init__(
         self,
@@ -81,7 +81,9 @@ class RolloutSource:
         pushed = perf_counter()
         plan = group_plan(self._config)
         tasks = self._tasks(index)
-        rollouts = self._pool.collect(tasks, plan, sampling=self._sampling, seed=derive_seed(self._seed, "batch", index))
+        rollouts = self._pool.collect(
+            tasks, plan, sampling=self._sampling, seed=derive_seed(self._seed, "batch", index)
+        )
         metrics = {
             **gate_metrics(rollouts, plan),
             "time/push_s": pushed - started,
@@ -116,7 +118,8 @@ def gate_metrics(rollouts: Sequence[TaskRollouts], plan: GroupPlan) -> dict[str,
     return {
         "gate/pass_rate": sum(passed) / len(passed),
         "gate/survivors_per_group": sum(passed) / len(rollouts),
-        "gate/groups_without_survivor": sum(not any(may_execute(t, plan) for t in r.retrieval) for r in rollouts) / len(rollouts),
+        "gate/groups_without_survivor": sum(not any(may_execute(t, plan) for t in r.retrieval) for r in rollouts)
+        / len(rollouts),
         "rollout/episodes": float(len(episodes) + len(executions)),
         "rollout/toolset_size": sum(chosen) / len(chosen) if chosen else 0.0,
         "rollout/searches": sum(len(trajectory.searches) for trajectory in episodes) / len(episodes),

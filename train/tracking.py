@@ -3,8 +3,9 @@
 The one module that imports wandb. Metrics never steer: nothing here is read back to decide anything.
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
-`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`, `policy/<what>`,
-`update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as `learning_rate`.
+`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`,
+`policy/<what>`, `update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as
+`learning_rate`.
 """
 
 import json
@@ -48,6 +49,10 @@ class Tracker(Protocol):
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         """Write `metrics` of `step`, which each stage counts by itself."""
+        ...
+
+    def truncate_from(self, stage: str, step: int) -> int:
+        """Forget, where that is possible, what a resumed run will log again; how many rows went."""
         ...
 
     def close(self) -> None:
@@ -167,6 +172,10 @@ class WandbTracker:
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
         self._run.log({f"{stage}/step": step, **{f"{stage}/{name}": float(value) for name, value in metrics.items()}})
 
+    def truncate_from(self, stage: str, step: int) -> int:
+        """W&B forgets nothing: a resumed run logs its steps again."""
+        return 0
+
     def close(self) -> None:
         """Finish the W&B run."""
         self._run.finish()
@@ -182,6 +191,10 @@ class Trackers:
         """To each of them."""
         for tracker in self._trackers:
             tracker.log(stage, step, metrics)
+
+    def truncate_from(self, stage: str, step: int) -> int:
+        """In each of them; the sum."""
+        return sum(tracker.truncate_from(stage, step) for tracker in self._trackers)
 
     def close(self) -> None:
         """Each of them."""

@@ -24,6 +24,7 @@ _TRIES = 60  # at arguments for one tool or one pair; another is taken then
 _REFUSALS = 3  # of a fed value, after which the pair counts as one that does not fit
 _LIST_NOUNS = frozenset({"data", "numbers", "population", "sample", "observations", "values", "sides", "set", "RGB"})
 _LIST_KINDS = frozenset({Kind.INTS, Kind.REALS, Kind.WORDS})
+_HOME_KINDS = frozenset({Kind.FRACTION, Kind.COLOUR, Kind.CLOCK, Kind.DAY, Kind.YEAR, Kind.ADDRESS, Kind.BLOCK})
 _NUMBER_KINDS = frozenset({Kind.WHOLE, Kind.REAL, Kind.YEAR})
 
 
@@ -276,14 +277,19 @@ _Links = Mapping[str, tuple[tuple[PlacedTool, ...], tuple[PlacedTool, ...]]]
 
 
 def _links(tools: Sequence[PlacedTool]) -> _Links:
-    """Tool id to (the tools that may follow it, the tools that may precede it), always of other domains."""
+    """Tool id to (the tools that may follow it, the tools that may precede it), of other domains but for home kinds."""
     takers = {kind: [b for b in tools if b.takes(kind)] for kind in Kind}
-    followers = {a.id: tuple(b for b in takers[a.result] if b.domain != a.domain) for a in tools}
+    followers = {a.id: tuple(b for b in takers[a.result] if _may_follow(a, b)) for a in tools}
     leaders: dict[str, list[PlacedTool]] = {placed.id: [] for placed in tools}
     for a in tools:
         for b in followers[a.id]:
             leaders[b.id].append(a)
     return {placed.id: (followers[placed.id], tuple(leaders[placed.id])) for placed in tools}
+
+
+def _may_follow(a: PlacedTool, b: PlacedTool) -> bool:
+    """One search should rarely find both tools of a chain; a home kind has too few takers elsewhere to insist."""
+    return b.domain != a.domain or (b is not a and a.result in _HOME_KINDS)
 
 
 def _capital(text: str) -> str:

@@ -51,6 +51,10 @@ class EmbeddedWorld:
             _placed=placed,
         )
 
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        """Pickled as its seed: the samplers are closures, and a worker rebuilds the world faster than it reads it."""
+        return EmbeddedWorld.build, (self.seed,)
+
     def call(self, tool_id: str, arguments: Mapping[str, Any]) -> str:
         """The text that a tool returns. Raises ValueError or TypeError on bad arguments, KeyError on an unknown id."""
         return _execute(self._placed[tool_id], arguments)[1]

@@ -71,11 +71,11 @@ def made_up_episode(seed: int, index: int, *, candidates: int = 5) -> MadeUpEpis
     )
     ranking = {}
     for need, id in zip(needs, gold, strict=True):
-        others = [need.distractor(f"{id}d{number}", random) for number in range(candidates - 1)]
-        tools |= {tool.id: tool for tool in others}
+        near = [need.distractor(f"{id}d{number}", random) for number in range(candidates - 1)]
+        tools |= {tool.id: tool for tool in near}
         # The oracle errs as a retriever does: mostly right at rank 1, else anywhere.
         rank = 0 if random.random() < 0.4 else random.randrange(candidates)
-        ranking[need.phrase] = tuple(others[:rank] + [tools[id]] + others[rank:])
+        ranking[need.phrase] = (*near[:rank], tools[id], *near[rank:])
     return MadeUpEpisode(task=task, tools=tools, ranking=ranking, results=results)
 
 
@@ -84,7 +84,11 @@ class _Need:
 
     def __init__(self, random: Random) -> None:
         self.words = [_word(random) for _ in range(random.choice((1, 2, 2, 3, 3, 4)))]
-        kept = self.words if len(self.words) == 1 or random.random() < 0.5 else random.sample(self.words, len(self.words) - 1)
+        kept = (
+            self.words
+            if len(self.words) == 1 or random.random() < 0.5
+            else random.sample(self.words, len(self.words) - 1)
+        )
         self.phrase = " ".join(kept)
         self.kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2, 2, 3)))]
         self.names = _parameter_names(random, len(self.kinds))
@@ -116,9 +120,9 @@ class _Need:
         shown = ([fed] if fed else []) + shown
         joint = random.choice((" and ", " and ", ", ", " with ", " by ", " to "))
         listed = joint.join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
-        return random.choice(("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")).format(
-            p=self.phrase, v=listed
-        )
+        return random.choice(
+            ("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")
+        ).format(p=self.phrase, v=listed)
 
 
 def _tool(id: str, description: str, names: Sequence[str], kinds: Sequence[str]) -> ToolDoc:
@@ -135,7 +139,9 @@ def _description(words: Sequence[str], random: Random) -> str:
     middle = ""
     for word in words:
         middle += random.choice((" ", " ", " ", " of ", " in a ", " and ")) + word if middle else word
-    tail = random.choice(("", "", " of " + random.choice(NOUNS), " in a " + random.choice(NOUNS), " from two " + random.choice(NOUNS)))
+    tail = random.choice(
+        ("", "", " of " + random.choice(NOUNS), " in a " + random.choice(NOUNS), " from two " + random.choice(NOUNS))
+    )
     return f"{random.choice(VERBS).capitalize()} {random.choice(('the ', 'a ', 'all ', 'every ', ''))}{middle}{tail}."
 
 

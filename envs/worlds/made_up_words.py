@@ -1,4 +1,4 @@
-"""The words and sentence frames that made-up tools are made of: general English, and no wording of the embedded world."""
+"""The words and sentence frames of made-up tools: general English, and no wording of the embedded world."""
 
 VERBS: tuple[str, ...] = tuple(
     """

@@ -25,7 +25,9 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         if (self.kind == "embedded") != (self.data is None):
-            raise UserError(f"world.kind={self.kind} {'takes no' if self.kind == 'embedded' else 'needs'} world.data (a path)")
+            raise UserError(
+                f"world.kind={self.kind} {'takes no' if self.kind == 'embedded' else 'needs'} world.data (a path)"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ no gold tools known, or an episode that our own machinery broke (`infra_failures
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 from envs.types import StopReason, Task, ToolCall, ToolStatus
+from retriever.base.canonical import same_json
 from retriever.metrics import bootstrap_interval, ndcg_at_k
 from retriever.search import Retriever
 from rewards.answers import answer_holds
@@ -115,15 +115,6 @@ def _passed(trajectory: Trajectory) -> float | None:
 
 def _same_call(call: ToolCall, gold: ToolCall) -> bool:
     return call.name == gold.name and same_json(dict(call.arguments), dict(gold.arguments))
-
-
-def same_json(left: Any, right: Any) -> bool:
-    """Equal as JSON: 2 equals 2.0 (a number is a number), true does not equal 1, order of keys is nothing."""
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(same_json(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(same_json, left, right))
-    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
 
 
 def _against_gold(trajectory: Trajectory) -> dict[str, float | None]:

@@ -21,7 +21,8 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 # What every context repeats to the letter is one token each: a nano model should spend its length on what varies.
 FIXED = (*TAGS, *Qwen3Dialect.FIXED, RETRIEVAL_RULES, EXECUTION_RULES)
-# Role headers, and the JSON around names and values, as pieces of their own, so that a name or a value has the same tokens wherever it stands.
+# Role headers, and the JSON around names and values, as pieces of their own: so a name or a value has the same tokens
+# wherever it stands.
 _JSON = (
     r"(?:system|user|assistant)\n",
     r'\{"type": "function", "function": \{"name": "',

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from envs.dialects import DIALECTS
 from retriever.base.errors import UserError
-from retriever.base.seeds import derive_random, derive_seed
+from retriever.base.seeds import derive_seed
 from rollout.renderer import Renderer
-from train.nano.curriculum import curriculum, episode_segments, match_drill, tokenizer_texts
+from train.nano.curriculum import curriculum, episode_segments, tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
 from train.segments import Segment
 

@@ -25,6 +25,7 @@ def double_factorial(n: Whole) -> Whole:
 def fixed_point_permutations(n: Whole, k: Whole) -> Whole:
     """Count the permutations of n things that leave exactly k in place."""
     _index(n, 30)
+    _index(k, n)
     deranged = 1
     for i in range(1, n - k + 1):
         deranged = deranged * i + (-1) ** i

@@ -80,12 +80,16 @@ def wind_force(x: Real) -> Whole:
 
 def wind_chill(temperature: Real, wind: Real) -> Real:
     """The felt temperature in wind, from degrees Celsius and km/h."""
+    within(temperature, -90, 60, "temperature")
+    within(wind, 0, 400, "wind")
     factor = wind**0.16
     return round(13.12 + 0.6215 * temperature - 11.37 * factor + 0.3965 * temperature * factor, 1)
 
 
 def dew_point(temperature: Real, humidity: Real) -> Real:
     """The dew point of air from temperature in Celsius and humidity in percent."""
+    within(temperature, -80, 100, "temperature")
+    within(humidity, 0, 100, "humidity")
     gamma = math.log(humidity / 100) + 17.62 * temperature / (243.12 + temperature)
     return round(243.12 * gamma / (17.62 - gamma), 1)
 
