@@ -137,6 +137,8 @@ class Qwen3Dialect:
         if "<tool_call>" not in text and "</tool_call>" not in text:
             return _answer(text, thought)
         before, *blocks = text.split("<tool_call>")
+        if "</tool_call>" in before:
+            return _failure("</tool_call> without <tool_call>")
         calls = []
         for block in blocks:
             body, closed, after = block.partition("</tool_call>")
@@ -146,8 +148,6 @@ class Qwen3Dialect:
             if isinstance(call, ParseFailure):
                 return PolicyMessage(failure=call, thought=thought)
             calls.append(call)
-        if not calls:
-            return _failure("</tool_call> without <tool_call>")
         return PolicyMessage(calls=tuple(calls), thought=(thought + before).strip())
 
 
@@ -162,7 +162,8 @@ class PaperDialect:
         "To select tools write a ranked list, one name a line, inside <tools></tools>. To call a tool write "
         '<call>{"name": ..., "arguments": {...}}</call>. To finish write <answer>...</answer>.'
     )
-    _TAG = re.compile(r"<(search|tools|call|answer)>(.*?)</\1>", re.DOTALL)
+    _ELEMENT = re.compile(r"<(search|tools|call|answer)>(.*?)</\1>", re.DOTALL)
+    _TAG = re.compile(r"</?(?:search|tools|call|answer)>")
 
     def system(self, prompt: Prompt) -> list[Piece]:
         callable_now = [schema for schema in prompt.tools if schema["name"] not in (SEARCH, SELECT)]
@@ -181,10 +182,10 @@ class PaperDialect:
         thought, text = _split_thought(text)
         if "<result>" in text or "</result>" in text:
             return _failure("results come from the tools; do not write <result> yourself")
-        found = list(self._TAG.finditer(text))
-        if not found:
-            return _failure("write one of <search>, <tools>, <call> or <answer>, and close it")
-        outside = self._TAG.sub("", text)
+        found = list(self._ELEMENT.finditer(text))
+        if not found or len(self._TAG.findall(text)) != 2 * len(found):
+            return _failure("write <search>, <tools>, <call> or <answer>, close each, and put none inside another")
+        outside = self._ELEMENT.sub("", text)
         kinds = {match[1] for match in found}
         if "answer" in kinds:
             if len(found) > 1:
@@ -237,13 +238,25 @@ def _answer(text: str, thought: str) -> PolicyMessage:
 def _read_call(body: str) -> ToolCall | ParseFailure:
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
+        # JSON's grammar lets 1e999 and a lone "\ud800" in, but no tool, tokenizer or record could take them.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return ParseFailure(reason="a call must be one JSON object")
     if not isinstance(value, dict) or set(value) != {"name", "arguments"}:
         return ParseFailure(reason='a call has exactly the keys "name" and "arguments"')
     if not isinstance(value["name"], str) or not isinstance(value["arguments"], dict):
         return ParseFailure(reason='"name" is a string and "arguments" an object')
+    if _deeper_than(_MAX_DEPTH, value):
+        return ParseFailure(reason="a call must not nest so deeply")
     return ToolCall(name=value["name"], arguments=value["arguments"])
+
+
+_MAX_DEPTH = 64  # deeper values parse, but whoever walks them later, on a fuller stack, would overflow it
+
+
+def _deeper_than(depth: int, value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth == 0 or any(_deeper_than(depth - 1, item) for item in items)
 
 
 def _refuse_constant(name: str) -> None:

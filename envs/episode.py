@@ -10,7 +10,7 @@ from typing import Protocol
 
 from envs.config import EnvConfig
 from envs.dialects import SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA, tool_json
-from envs.executors import Executor
+from envs.executors import Executor, invalid_arguments
 from envs.types import (
     Observation,
     Phase,
@@ -188,4 +188,10 @@ class ExecutionPhase:
         if tool is None:
             text = f"error: {call.name[:64]!r} is not one of the selected tools"
             return ToolResult(call=call, status=ToolStatus.NOT_IN_TOOLSET, text=text)
-        return await self._executor.call(tool, self._view.real_arguments(tool, call.arguments))
+        arguments = self._view.real_arguments(tool, call.arguments)
+        # Checked as the policy knows them: a reason must not speak of names that this episode hides.
+        problem = invalid_arguments(self._view.schema(tool)["parameters"], call.arguments)
+        if problem is not None:
+            asked = ToolCall(name=tool.id, arguments=arguments)
+            return ToolResult(call=asked, status=ToolStatus.INVALID_ARGUMENTS, text=problem)
+        return await self._executor.call(tool, arguments)

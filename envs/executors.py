@@ -16,7 +16,7 @@ class Executor(Protocol):
     """Runs one call of one tool."""
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
-        """The typed outcome, within its deadline; raises only `InfraError`."""
+        """The typed outcome of a call with valid arguments, within its deadline; raises only `InfraError`."""
         ...
 
 
@@ -34,27 +34,28 @@ class FunctionExecutor:
         self._observation_chars = observation_chars
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
-        """Validate against the schema, run, cut the observation to the limit."""
+        """Run, and cut the observation to the limit."""
         asked = ToolCall(name=tool.id, arguments=arguments)
-        problem = invalid_arguments(tool, arguments)
-        if problem is not None:
-            return ToolResult(call=asked, status=ToolStatus.INVALID_ARGUMENTS, text=problem)
         started = time.perf_counter()
         try:
-            text = await asyncio.wait_for(asyncio.to_thread(self._call, tool.id, arguments), self._timeout_s)
-            status = ToolStatus.OK
+            status, text = await asyncio.wait_for(asyncio.to_thread(self._outcome, tool.id, arguments), self._timeout_s)
         except TimeoutError:
             status, text = ToolStatus.TIMEOUT, f"error: no reply within {self._timeout_s:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is its result
-            status, text = ToolStatus.TOOL_ERROR, f"error: {error or type(error).__name__}"
         return ToolResult(
             call=asked, status=status, text=cut(text, self._observation_chars), latency_s=time.perf_counter() - started
         )
 
+    def _outcome(self, tool_id: str, arguments: Mapping[str, Any]) -> tuple[ToolStatus, str]:
+        """Catches in the thread: a StopIteration could not leave it, a TimeoutError would look like our deadline's."""
+        try:
+            return ToolStatus.OK, self._call(tool_id, arguments)
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises is its result
+            return ToolStatus.TOOL_ERROR, f"error: {str(error) or type(error).__name__}"
 
-def invalid_arguments(tool: ToolDoc, arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with `arguments` by the tool's JSON schema, in a line for the policy; None when they are valid."""
-    schema = {"additionalProperties": False, **tool.parameters}
+
+def invalid_arguments(parameters: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
+    """What is wrong with `arguments` by the JSON schema `parameters`, in a line for the policy; None when valid."""
+    schema = {"additionalProperties": False, **parameters}
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(dict(arguments)))
     return None if error is None else f"error: invalid arguments: {error.message[:200]}"
 
@@ -63,8 +64,8 @@ def cut(text: str, limit: int) -> str:
     """At most `limit` characters, the loss marked."""
     if len(text) <= limit:
         return text
-    marker = f"… [{len(text) - limit} characters cut]"
-    return text[: max(0, limit - len(marker))] + marker
+    marker = f"… [cut from {len(text)} characters]"
+    return (text[: max(0, limit - len(marker))] + marker)[:limit]
 
 
 def result_text(value: Any) -> str:

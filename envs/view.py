@@ -37,26 +37,30 @@ class ToolView:
         self._names: dict[str, str] = {}  # tool id → shown name
         self._parameters: dict[str, dict[str, str]] = {}  # tool id → real parameter → shown parameter
         self._labels: dict[str, str] = {}  # tool id → label, in the order of first showing
-        self._shown: dict[str, ToolDoc] = {}  # label or shown name → tool
+        self._by_label: dict[str, ToolDoc] = {}  # only what a search showed
+        self._by_name: dict[str, ToolDoc] = {}
 
     def line(self, tool: ToolDoc) -> str:
         """The candidate line of `tool`, which from now on can be selected by what the line shows."""
         label = self._labels.setdefault(tool.id, label_of(len(self._labels)))
         name = self.name(tool)
         line = self._config.candidate_line
-        for shown, field in ((label, "{label}"), (name, "{name}")):
-            if field in line:
-                self._shown.setdefault(shown, tool)  # two tools of one name: the first one shown keeps it
+        if "{label}" in line:
+            self._by_label[label] = tool
+        if "{name}" in line:
+            self._by_name[name] = tool
         return line.format(label=label, name=name, description=" ".join(tool.description.split()))
 
     def shown(self, reference: str) -> ToolDoc | None:
         """The tool that the policy means by a label or name which a search showed."""
-        return self._shown.get(reference.strip())
+        reference = reference.strip()
+        return self._by_label.get(reference) or self._by_name.get(reference)  # a tool may be named "B"
 
     def name(self, tool: ToolDoc) -> str:
         """The name under which this episode knows `tool`."""
         if tool.id not in self._names:
-            self._names[tool.id] = tool.name if self._config.aliases == "off" else self._fresh_name()
+            aliased = self._config.aliases != "off"
+            self._names[tool.id] = self._fresh_name() if aliased else self._distinct(tool.name)
         return self._names[tool.id]
 
     def schema(self, tool: ToolDoc) -> dict[str, Any]:
@@ -70,14 +74,13 @@ class ToolView:
         return {"name": self.name(tool), "description": tool.description, "parameters": parameters}
 
     def real_arguments(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments under the tool's own parameter names; unknown ones keep theirs, and fail validation."""
-        real = {shown: name for name, shown in self._parameter_names(tool).items()}
-        return {real.get(name, name): value for name, value in arguments.items()}
+        """The arguments under the tool's own parameter names. Unknown ones keep theirs.
 
-    def shown_arguments(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The inverse of `real_arguments`."""
+        An aliased parameter's real name is unknown here and becomes its alias: no two names ever fall together.
+        """
         shown = self._parameter_names(tool)
-        return {shown.get(name, name): value for name, value in arguments.items()}
+        real = shown | {alias: name for name, alias in shown.items()}
+        return {real.get(name, name): value for name, value in arguments.items()}
 
     def _parameter_names(self, tool: ToolDoc) -> dict[str, str]:
         if tool.id not in self._parameters:
@@ -85,6 +88,15 @@ class ToolView:
             names = tool.parameters.get("properties", {})
             self._parameters[tool.id] = {name: self._fresh_name() if aliased else name for name in names}
         return self._parameters[tool.id]
+
+    def _distinct(self, name: str) -> str:
+        """Names need not be unique in a catalogue; a second tool of one name is `name_2`."""
+        distinct, count = name, 1
+        while distinct in self._taken:
+            count += 1
+            distinct = f"{name}_{count}"
+        self._taken.add(distinct)
+        return distinct
 
     def _fresh_name(self) -> str:
         while True:

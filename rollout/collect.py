@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from envs.config import EnvConfig
 from envs.episode import Env, ExecutionPhase, RetrievalPhase, Search
 from envs.executors import Executor
-from envs.types import StopReason, Task
+from envs.types import Observation, StopReason, Task
 from envs.view import ToolView
 from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_seed
@@ -195,7 +195,10 @@ class _Play:
             context.ids += completion.ids
             text = renderer.completion_text(completion.ids)
             message = renderer.dialect.parse(text)
-            observation = await env.respond(message)
+            if completion.finish is FinishReason.LENGTH:  # cut off: nothing that it says is acted upon
+                observation = Observation(texts=(), stop=StopReason.LENGTH)
+            else:
+                observation = await env.respond(message)
             turns.append(
                 Turn(
                     phase=env.phase,
@@ -207,8 +210,6 @@ class _Play:
                     observation=observation,
                 )
             )
-            if completion.finish is FinishReason.LENGTH:
-                return StopReason.LENGTH
             if observation.stop is not None:
                 return observation.stop
             context.pending = renderer.observation_ids(observation.texts)

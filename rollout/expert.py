@@ -49,7 +49,7 @@ class Expert:
 
     def _retrieve(self, task: Task, results: Sequence[str]) -> PolicyMessage:
         careful = derive_random("careful", task.id).random() < self._skill
-        queries = task.expert_queries if careful else (task.instruction,)
+        queries = (careful and task.expert_queries) or (task.instruction,)
         if len(results) < len(queries):
             # A leading space: byte-level BPE spells a word differently at the start of a string than in running text,
             # and a query is copied out of running text. The environment strips it.
@@ -59,7 +59,7 @@ class Expert:
             if match := self._candidate.fullmatch(line):
                 found = match.groupdict()
                 shown.setdefault(found["description"], found.get("label") or found["name"])
-        wanted = [self._tools[id].description for id in task.gold_tools or ()]
+        wanted = [" ".join(self._tools[id].description.split()) for id in task.gold_tools or ()]  # as the line shows it
         chosen = [shown.pop(description) for description in wanted if description in shown]
         spare = list(shown.values())
         if spare and (self._clutter or not careful):

@@ -27,9 +27,8 @@ class Renderer:
             if token not in self._control:
                 raise UserError(f"the tokenizer has no {token} token; only ChatML models (Qwen, SmolLM2, …) can be run")
         self.start_id, self.end_id = self._control[START], self._control[END]
-        # Longest first, so that a token inside another one's spelling does not hide it.
-        spellings = sorted(self._control, key=len, reverse=True)
-        self._spelling = re.compile("|".join(map(re.escape, spellings)))
+        # Looks ahead without consuming, so that a spelling inside another one, or overlapping it, is found too.
+        self._spelling = re.compile(f"(?={'|'.join(map(re.escape, self._control))})")
         self._encode_run = lru_cache(maxsize=8192)(self._encode_data)
 
     def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
@@ -88,6 +87,7 @@ class Renderer:
         return tuple(ids)
 
     def _plain(self, text: str) -> list[int]:
+        text = text.encode("utf-8", "replace").decode()  # a lone surrogate, which tools may return, has no bytes
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
 
 

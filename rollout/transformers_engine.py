@@ -185,6 +185,8 @@ class TransformersEngine:
             return
         count = _rounded(len(jobs), _ROW_MULTIPLE) if self._config.deterministic else len(jobs)
         width = max(map(len, fresh))
+        if self._config.deterministic:
+            width = _rounded(width, _ROW_MULTIPLE)
         ids_tensor = torch.zeros(count, width, dtype=torch.long)
         rows = torch.zeros(count, dtype=torch.long)
         begins = torch.zeros(count, dtype=torch.long)
@@ -255,9 +257,8 @@ class TransformersEngine:
 
     def _finish(self, job: _Job, finish: FinishReason) -> None:
         self._running.remove(job)
-        row, held = self._sessions[job.request.session]
         # The last token was sampled but never run: it is prefilled with the next turn.
-        self._sessions[job.request.session] = (row, [*held, *job.ids[:-1]])
+        self._sessions[job.request.session] = (job.row, [*job.request.ids, *job.ids[:-1]])
         completion = Completion(
             ids=tuple(job.ids), logprobs=tuple(job.logprobs), finish=finish, policy_version=self.policy_version
         )

@@ -67,7 +67,7 @@ class Trajectory:
     @property
     def executed(self) -> bool:
         """Whether an execution phase was begun."""
-        return any(turn.phase is Phase.EXECUTION for turn in self.turns)
+        return self.parent_id is not None
 
     @property
     def searches(self) -> tuple[SearchRecord, ...]:
@@ -86,7 +86,8 @@ class Trajectory:
 
     def format_ok(self, phase: Phase) -> bool:
         """No malformed message in `phase`, and the phase was not cut off by a limit."""
-        if self.stop in TRUNCATED and self.turns and self.turns[-1].phase is phase:
+        last = Phase.EXECUTION if self.executed else Phase.RETRIEVAL
+        if self.stop in TRUNCATED and last is phase:
             return False
         return not any(turn.observation.format_error for turn in self.turns if turn.phase is phase)
 

@@ -19,7 +19,8 @@ from envs.worlds.wording import COUNTED_NOUNS, TRAIN_WORDING, UNSEEN_WORDING, Wo
 from retriever.base.canonical import canonical_json
 
 LONGEST_RESULT = 40  # characters: a small model copies the answer token by token
-CLAUSE_SHARE = 0.6  # of the instructions that carry an irrelevant clause
+SINGLE_CLAUSE_SHARE = 0.55  # of the instructions of one step that carry an irrelevant clause
+CHAINED_CLAUSE_SHARE = 0.67  # of those of two steps: the whole of it should seldom find both tools
 _TRIES = 60  # at arguments for one tool or one pair; another is taken then
 _REFUSALS = 3  # of a fed value, after which the pair counts as one that does not fit
 _LIST_NOUNS = frozenset({"data", "numbers", "population", "sample", "observations", "values", "sides", "set", "RGB"})
@@ -48,10 +49,10 @@ class SplitRule:
 
 
 SPLITS: Mapping[str, SplitRule] = {
-    "train": SplitRule(arguments=(0.0, 0.55)),
-    "dev": SplitRule(arguments=(0.55, 0.7)),
-    "held_out": SplitRule(arguments=(0.7, 0.85)),
-    "unseen_paraphrases": SplitRule(arguments=(0.85, 1.0), unseen_wording=True),
+    "train": SplitRule(arguments=(0.0, 0.49)),
+    "dev": SplitRule(arguments=(0.49, 0.66)),
+    "held_out": SplitRule(arguments=(0.66, 0.83)),
+    "unseen_paraphrases": SplitRule(arguments=(0.83, 1.0), unseen_wording=True),
     "unseen_tools": SplitRule(arguments=(0.0, 1.0), unseen_tools=True),  # its tools are gold nowhere else
 }
 
@@ -124,7 +125,7 @@ class Composer:
         call: Callable[[PlacedTool, Mapping[str, Any]], tuple[Any, str]],
         random: Random,
     ) -> None:
-        self._tools, self._rule, self._call, self._random = tools, rule, call, random
+        self._rule, self._call, self._random = rule, call, random
         self._links = _links(tools)
         self._used: Counter[str] = Counter()
         self._single_deck = self._deal(tools)
@@ -212,7 +213,7 @@ class Composer:
         text = need.text.format_map({name: shown(value) for name, value in done.arguments.items()})
         frame = self._random.choice((*wording.single[need.kind], *wording.single_orders))
         request = frame.format(need=text, do=self._order(need, text))
-        return _Parts(calls=(done,), queries=(need.query,), instruction=self._framed(request))
+        return _Parts(calls=(done,), queries=(need.query,), instruction=self._framed(request, SINGLE_CLAUSE_SHARE))
 
     def _word_chain(self, opening: DoneCall, closing: DoneCall, fed: str) -> "_Parts":
         need, next_need, wording = self._need(opening.placed), self._need(closing.placed), self._rule.wording
@@ -223,7 +224,9 @@ class Composer:
         frames = wording.chained + wording.chained_nouns * (need.kind is NeedKind.NOUN)
         request = self._random.choice(frames).format(first=self._order(need, text), noun=text, then=then)
         return _Parts(
-            calls=(opening, closing), queries=(need.query, next_need.query), instruction=self._framed(request)
+            calls=(opening, closing),
+            queries=(need.query, next_need.query),
+            instruction=self._framed(request, CHAINED_CLAUSE_SHARE),
         )
 
     def _order(self, need: Need, text: str) -> str:
@@ -241,10 +244,10 @@ class Composer:
             return self._random.choice(wording.counted)
         return self._random.choice(wording.references).format(kind=SPOKEN[kind])
 
-    def _framed(self, request: str) -> str:
-        """The request, often with an irrelevant clause before or behind it."""
+    def _framed(self, request: str, share: float) -> str:
+        """The request, in a `share` of cases with an irrelevant clause before or behind it."""
         request = _capital(request)
-        if self._random.random() >= CLAUSE_SHARE:
+        if self._random.random() >= share:
             return request
         clause = self._random.choice(self._rule.wording.clauses)
         if clause.endswith(","):

@@ -10,13 +10,27 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from envs.view import label_of, made_up_word
-from envs.worlds.made_up_words import CLAUSES, FRAMES, NOUNS, QUALITIES, SECOND_FRAMES, VERBS
+from envs.worlds.made_up_words import (
+    CLAUSES,
+    FED,
+    FRAMES,
+    LATER_FRAMES,
+    NOUNS,
+    PHRASES,
+    QUALITIES,
+    REMARKS,
+    SECOND_FRAMES,
+    VERBS,
+)
 from retriever.base.seeds import derive_random
 from retriever.tools import Candidate, ToolDoc
+
+Style = Literal["words", "phrases"]
+"""How a need is worded: by bare key words, or by phrases of running text among remarks that name other needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +53,24 @@ class MadeUpEpisode:
         return ToolResult(call=asked, status=ToolStatus.OK, text=self.results[tool.id])
 
 
-def made_up_episode(seed: int, index: int, *, candidates: int = 5) -> MadeUpEpisode:
+def made_up_episode(seed: int, index: int, *, style: Style = "words", candidates: int = 5) -> MadeUpEpisode:
     """Episode `index` of the stream of `seed`."""
-    random = derive_random(seed, "made-up", index)
+    random = derive_random(seed, "made-up", style, index) if style != "words" else derive_random(seed, "made-up", index)
     chained = random.random() < 0.5
-    needs = [_Need(random) for _ in range(2 if chained else 1)]
+    needs = [_Need(random, style) for _ in range(2 if chained else 1)]
     first = needs[0]
     tools = {f"t{number}": need.tool(f"t{number}", random) for number, need in enumerate(needs)}
     values = [need.values(random) for need in needs]
     results = {id: _value(random, random.choice(_KINDS))[1] for id in tools}
-    clause = random.choice(CLAUSES).format(a=_thing(random), b=_thing(random)) if random.random() < 0.6 else ""
+    clause = _clause(random, style) if random.random() < 0.6 else ""
     instruction = random.choice(FRAMES).format(need=first.wording(values[0], random))
     calls = [ToolCall(name="t0", arguments={name: value for name, value, _ in values[0]})]
     if chained:
         fed, *others = values[1]
-        instruction = random.choice(SECOND_FRAMES).format(
-            first=first.wording(values[0], random), second=needs[1].wording(others, random, fed="the result")
+        frames = SECOND_FRAMES if style == "words" else SECOND_FRAMES + LATER_FRAMES
+        fed_by = "the result" if style == "words" else random.choice(FED).format(n=random.choice(NOUNS))
+        instruction = random.choice(frames).format(
+            first=first.wording(values[0], random), second=needs[1].wording(others, random, fed=fed_by)
         )
         kind = needs[1].kinds[0]
         raw, text = _value(random, kind)
@@ -63,7 +79,7 @@ def made_up_episode(seed: int, index: int, *, candidates: int = 5) -> MadeUpEpis
     gold = tuple(tools)
     task = Task(
         id=f"made-up-{seed}-{index}",
-        instruction=_sentence(f"{clause} {instruction}" if clause else instruction, random),
+        instruction=_sentence(_joined(clause, instruction, random, style), random),
         gold_tools=gold,
         gold_calls=tuple(calls),
         gold_answer=results[gold[-1]],
@@ -82,14 +98,14 @@ def made_up_episode(seed: int, index: int, *, candidates: int = 5) -> MadeUpEpis
 class _Need:
     """Something to be done: a few key words, shared by the description and the wording."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, style: Style = "words") -> None:
         self.words = [_word(random) for _ in range(random.choice((1, 2, 2, 3, 3, 4)))]
         kept = (
             self.words
             if len(self.words) == 1 or random.random() < 0.5
             else random.sample(self.words, len(self.words) - 1)
         )
-        self.phrase = " ".join(kept)
+        self.phrase = " ".join(kept) if style == "words" else random.choice(PHRASES[len(kept)]).format(*kept)
         self.kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2, 2, 3)))]
         self.names = _parameter_names(random, len(self.kinds))
         self.named = random.random() < 0.25  # the wording names its parameters, in any order
@@ -123,6 +139,19 @@ class _Need:
         return random.choice(
             ("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")
         ).format(p=self.phrase, v=listed)
+
+
+def _clause(random: Random, style: Style) -> str:
+    if style == "words" or random.random() < 0.3:
+        return random.choice(CLAUSES).format(a=_thing(random), b=_thing(random))
+    return random.choice(REMARKS).format(p=_Need(random, style).phrase, q=_Need(random, style).phrase)
+
+
+def _joined(clause: str, instruction: str, random: Random, style: Style) -> str:
+    """The remark before the instruction, or (among phrases) now and then behind it."""
+    if style == "phrases" and clause.endswith(".") and random.random() < 0.5:
+        return f"{instruction}. {clause[0].upper()}{clause[1:-1]}"
+    return f"{clause} {instruction}" if clause else instruction
 
 
 def _tool(id: str, description: str, names: Sequence[str], kinds: Sequence[str]) -> ToolDoc:
@@ -234,11 +263,13 @@ def _sentence(text: str, random: Random) -> str:
     return text[0].upper() + text[1:] + random.choice(("", ".", ".", "?"))
 
 
-def made_up_match(random: Random, *, candidates: int, rounds: int) -> tuple[list[str], list[tuple[str, str]]]:
+def made_up_match(
+    random: Random, *, candidates: int, rounds: int, style: Style = "words"
+) -> tuple[list[str], list[tuple[str, str]]]:
     """(labelled descriptions, [(the words of a need, its label)]): matching alone, many times over one list."""
     needs: list[_Need] = []
     while len(needs) < candidates:
-        need = _Need(random)
+        need = _Need(random, style)
         if needs and random.random() < 0.4:  # near-duplicates: one word apart
             need.words = list(random.choice(needs).words)
             need.words[random.randrange(len(need.words))] = _word(random)

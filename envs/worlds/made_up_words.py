@@ -76,6 +76,48 @@ FRAMES: tuple[str, ...] = (
     "please obtain {need}",
     "is there a way to get {need}",
 )
+# Wordings of a need in running text; {0}, {1}, {2} are its key words.
+PHRASES: dict[int, tuple[str, ...]] = {
+    1: ("{0}", "{0} alone", "kind of {0}", "how {0} it looks"),
+    2: (
+        "{0} {1}",
+        "{0} of the {1}",
+        "{1} with a {0}",
+        "how {0} a {1} grows",
+        "what {0} the {1} wants",
+        "{0} in any {1}",
+    ),
+    3: (
+        "{0} {1} {2}",
+        "{0} {1} of some {2}",
+        "{0} that every {1} {2} brings",
+        "how {0} the {1} near a {2} seems",
+        "{1} between the {0} and {2}",
+        "{0} for each {1} with {2}",
+        "what a {0} {1} makes of {2}",
+    ),
+    4: (
+        "{0} {1} {2} {3}",
+        "{0} {1} under a {2} {3}",
+        "{0} of {1} and of the {2} {3}",
+        "how {0} {1} turns into {2} {3}",
+        "{3} after {0} without {1} {2}",
+        "what some {0} and {1} do with {2} {3}",
+    ),
+}
+# Remarks that name somebody else's need.
+REMARKS: tuple[str, ...] = (
+    "my uncle wrote about {p}, but",
+    "a poster on {p} hangs in the hall.",
+    "the radio talks of {p} and {q} all day;",
+    "people who like {p} left early, so",
+    "leave {p} to the others;",
+    "next door they argue over {p}.",
+    "since the club voted on {p} or {q},",
+    "apart from {p},",
+)
+# What stands for the first result in the second need.
+FED: tuple[str, ...] = ("the result", "the result", "it", "that {n}", "that {n}", "this", "what comes out", "that")
 SECOND_FRAMES: tuple[str, ...] = (
     "bring me {first}, and afterwards {second}",
     "start with {first}; after that i want {second}",
@@ -87,6 +129,14 @@ SECOND_FRAMES: tuple[str, ...] = (
     "from {first} go on to {second}",
     "we need {first} before {second}",
     "do {first}, next do {second}",
+)
+LATER_FRAMES: tuple[str, ...] = (
+    "we begin by {first} and end with {second}",
+    "{first} please, plus {second}",
+    "hand me {first}; later on {second}",
+    "after {first} has been settled, {second} is due",
+    "i would love {first} and also {second}",
+    "{second} is wanted once {first} is there",
 )
 CLAUSES: tuple[str, ...] = (
     "my {a} sits beside the {b}, so",

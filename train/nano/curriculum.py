@@ -1,7 +1,7 @@
 """What the nano base learns from: drills that are dense in copying and matching, and episodes with made-up tools."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -10,7 +10,7 @@ from envs.dialects import DIALECTS, SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA
 from envs.episode import EXECUTION_RULES, RETRIEVAL_RULES
 from envs.types import PolicyMessage, Prompt, ToolCall
 from envs.view import ToolView, label_of
-from envs.worlds.made_up import MadeUpEpisode, made_up_episode, made_up_match
+from envs.worlds.made_up import MadeUpEpisode, Style, made_up_episode, made_up_match
 from retriever.base.seeds import derive_random, derive_seed
 from rollout.collect import Collector
 from rollout.config import GroupPlan, RolloutConfig
@@ -38,12 +38,12 @@ def play_made_up(episode: MadeUpEpisode, renderer: Renderer, env: EnvConfig, *, 
     return asyncio.run(collector.collect([episode.task], plan, sampling=Sampling(max_new_tokens=1), seed=0))[0]
 
 
-def episode_segments(renderer: Renderer, seed: int, index: int) -> list[Segment]:
+def episode_segments(renderer: Renderer, seed: int, index: int, style: Style = "words") -> list[Segment]:
     """Episode `index` as segments: mostly `context: fresh`, some `append`; some that choose among needless tools."""
     random = derive_random(seed, "episode", index)
     env = replace(NANO_ENV, context="append" if random.random() < 0.1 else "fresh")
     clutter = random.random() < 0.4
-    rollouts = play_made_up(made_up_episode(seed, index), renderer, env, clutter=clutter)
+    rollouts = play_made_up(made_up_episode(seed, index, style=style), renderer, env, clutter=clutter)
     # Selecting needless tools is not to be learned, only coping with them.
     retrieval = [] if clutter else segments_of(rollouts.retrieval[0], Objective.RETRIEVAL)
     return retrieval + [segment for x in rollouts.executions for segment in segments_of(x, Objective.EXECUTION)]
@@ -56,44 +56,57 @@ def copy_drill(renderer: Renderer, random: Random, *, rounds: int) -> Segment:
     mask: list[bool] = []
     for _ in range(rounds):
         said = [random.randrange(plain) for _ in range(random.randint(1, 12))]
-        for role, content, trained in (("user", said, False), ("assistant", said, True)):
-            head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
-            ids += [*head, *content, renderer.end_id, *renderer.tokenizer.encode("\n", add_special_tokens=False)]
-            mask += [False] * len(head) + [trained] * (len(content) + 1) + [False]
+        for role, trained in (("user", False), ("assistant", True)):
+            _append_message(renderer, role, said, trained, ids, mask)
     return _segment(ids, mask)
 
 
-def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: int) -> Segment:
+def recite_drill(renderer: Renderer, seed: int, index: int) -> Segment:
+    """Say whole instructions again: long copies of running text, where words recur."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    for number in range(3):
+        text = f" {made_up_episode(seed, 3 * index + number, style='phrases').task.instruction}"
+        for role, trained in (("user", False), ("assistant", True)):
+            _append_message(
+                renderer, role, renderer.tokenizer.encode(text, add_special_tokens=False), trained, ids, mask
+            )
+    return _segment(ids, mask)
+
+
+def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: int, style: Style = "words") -> Segment:
     """A list of descriptions, then needs one after another: which is meant?"""
-    lines, questions = made_up_match(random, candidates=candidates, rounds=rounds)
+    lines, questions = made_up_match(random, candidates=candidates, rounds=rounds, style=style)
     ids: list[int] = []
     mask: list[bool] = []
     turns = [("system", "\n".join(lines), False)]
     for question, label in questions:
         turns += [("user", f" {question}", False), ("assistant", label, True)]
     for role, text, trained in turns:
-        head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
-        content = renderer.tokenizer.encode(text, add_special_tokens=False)
-        ids += [*head, *content, renderer.end_id, *renderer.tokenizer.encode("\n", add_special_tokens=False)]
-        mask += [False] * len(head) + [trained] * (len(content) + 1) + [False]
+        _append_message(renderer, role, renderer.tokenizer.encode(text, add_special_tokens=False), trained, ids, mask)
     return _segment(ids, mask)
 
 
-def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segment]:
-    """About `tokens` training tokens: copying, then matching ever longer lists, then ever more episodes."""
+def curriculum(renderer: Renderer, *, seed: int, tokens: int, style: Style) -> Iterator[Segment]:
+    """About `tokens` training tokens. From random weights (`words`): copying, then matching ever longer lists, then ever
+    more episodes. From a model that has these (`phrases`): longer copies, harder matches, episodes in running text.
+    """
     spent, index = 0, 0
     while spent < tokens:
         progress = spent / tokens
         random = derive_random(seed, "drill", index)
-        copying, matching = next(shares for until, shares in _SHARES if progress < until)
+        copying, matching = next(shares for until, shares in _SHARES[style] if progress < until)
         draw = random.random()
-        if draw < copying:
+        if draw < copying and style == "phrases":
+            built = [recite_drill(renderer, derive_seed(seed, "recite"), index)]
+        elif draw < copying:
             built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
         elif draw < copying + matching:
-            longest = 3 if progress < 0.06 else 6 if progress < 0.12 else 10
-            built = [match_drill(renderer, random, rounds=random.randint(5, 12), candidates=random.randint(2, longest))]
+            longest = 10 if style == "phrases" or progress > 0.12 else 6 if progress > 0.06 else 3
+            size = random.randint(4 if style == "phrases" else 2, longest)
+            built = [match_drill(renderer, random, rounds=random.randint(5, 12), candidates=size, style=style)]
         else:
-            built = episode_segments(renderer, derive_seed(seed, "episodes"), index)
+            built = episode_segments(renderer, derive_seed(seed, "episodes"), index, style)
         for segment in built:
             spent += len(segment.ids)
             yield segment
@@ -101,7 +114,10 @@ def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segmen
 
 
 # (until this share of the tokens, (share of copy drills, of match drills)); the rest are episodes
-_SHARES = ((0.06, (0.6, 0.4)), (0.15, (0.1, 0.7)), (0.5, (0.05, 0.3)), (1.01, (0.02, 0.12)))
+_SHARES: dict[Style, tuple[tuple[float, tuple[float, float]], ...]] = {
+    "words": ((0.06, (0.6, 0.4)), (0.15, (0.1, 0.7)), (0.5, (0.05, 0.3)), (1.01, (0.02, 0.12))),
+    "phrases": ((0.5, (0.1, 0.35)), (1.01, (0.05, 0.2))),
+}
 
 
 def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
@@ -125,6 +141,14 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
             yield from dialect.write(PolicyMessage(calls=(call,)))
         yield from episode.results.values()
         yield from ("system\n", "user\n", "assistant\n")
+
+
+def _append_message(
+    renderer: Renderer, role: str, content: Sequence[int], trained: bool, ids: list[int], mask: list[bool]
+) -> None:
+    head = [renderer.start_id, *renderer.tokenizer.encode(f"{role}\n", add_special_tokens=False)]
+    ids += [*head, *content, renderer.end_id, *renderer.tokenizer.encode("\n", add_special_tokens=False)]
+    mask += [False] * len(head) + [trained] * (len(content) + 1) + [False]
 
 
 def _segment(ids: list[int], mask: list[bool]) -> Segment:

@@ -17,20 +17,25 @@ import torch
 from torch import Tensor
 
 from envs.dialects import DIALECTS
+from envs.worlds.made_up import Style
 from retriever.base.errors import UserError
-from retriever.base.seeds import derive_seed
+from retriever.base.seeds import derive_random, derive_seed
+from rollout.config import ModelConfig
+from rollout.policy import load_model, load_tokenizer
 from rollout.renderer import Renderer
-from train.nano.curriculum import curriculum, episode_segments, tokenizer_texts
+from train.nano.curriculum import curriculum, episode_segments, match_drill, tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
 from train.segments import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """How the base is made."""
+    """How the base is made: first `words` from random weights, then `phrases` from what that made."""
 
     seed: int = 0
-    tokens: int = 11_000_000  # about an hour on one core
+    style: Style = "words"
+    start: str | None = None  # phrases: the folder to go on from
+    tokens: int = 6_000_000  # about half an hour on one core
     hidden: int = 128
     layers: int = 6
     batch_tokens: int = 3072  # padding included
@@ -45,6 +50,10 @@ class PretrainConfig:
             raise UserError(
                 f"nano.tokens={self.tokens}, nano.batch_tokens={self.batch_tokens}: give at least 1 and 512"
             )
+        if (self.style == "words") != (self.start is None):
+            raise UserError(
+                f"nano.style={self.style}: words starts from random weights, phrases from nano.start (a folder)"
+            )
         if self.hidden % 32:
             raise UserError(f"nano.hidden={self.hidden} is no multiple of the head size 32; give e.g. 128")
 
@@ -53,18 +62,23 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
     """Train and save to `out` (safetensors in bf16, tokenizer, `training.jsonl`); returns `out`."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    tokenizer = train_tokenizer(tokenizer_texts(derive_seed(config.seed, "tokenizer"), 8000))
+    if config.start is None:
+        tokenizer = train_tokenizer(tokenizer_texts(derive_seed(config.seed, "tokenizer"), 8000))
+        model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
+    else:
+        tokenizer, model = load_tokenizer(config.start), load_model(config.start, ModelConfig(path=config.start))
     renderer = Renderer(tokenizer, DIALECTS["qwen3"])
-    model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
     optimizers = _optimizers(model, config.lr)
     out.mkdir(parents=True, exist_ok=True)
-    held_out = [
-        s for index in range(150) for s in episode_segments(renderer, derive_seed(config.seed, "held out"), index)
-    ]
+    unseen = derive_seed(config.seed, "held out")
+    held_out = [s for index in range(100) for s in episode_segments(renderer, unseen, index, config.style)]
+    drills = (derive_random(unseen, index) for index in range(30))
+    held_out += [match_drill(renderer, random, rounds=8, candidates=5, style=config.style) for random in drills]
     spent, started, next_report = 0, time.perf_counter(), 0
     losses: list[float] = []
     with (out / "training.jsonl").open("w", encoding="utf-8") as log:
-        for batch in _batches(curriculum(renderer, seed=config.seed, tokens=config.tokens), config.batch_tokens):
+        lessons = curriculum(renderer, seed=config.seed, tokens=config.tokens, style=config.style)
+        for batch in _batches(lessons, config.batch_tokens):
             rate = _schedule(spent / config.tokens, config)
             losses.append(_step(model, optimizers, batch, rate))
             spent += sum(len(segment.ids) for segment in batch)
