@@ -1,6 +1,7 @@
 """Arguments that several commands share: CONFIG, key=value overrides, --dry-run, --resume, --overwrite."""
 
 import argparse
+from pathlib import Path
 
 from configs.load import is_override
 from configs.schema import RunConfig, load_run_config, preset_names
@@ -17,6 +18,11 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, default: str | None
         metavar="CONFIG | key=value",
         help=f"a preset ({presets}) or a YAML file ({fallback}), and overrides such as grpo.max_steps=10",
     )
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="your own tools.jsonl and tasks.jsonl, or a StableToolBench folder; tasks of split test are evaluated",
+    )
     parser.set_defaults(default_config=default)
 
 
@@ -31,9 +37,23 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The config that the arguments name. Raises UserError."""
     names = [text for text in args.settings if not is_override(text)]
-    overrides = [text for text in args.settings if is_override(text)]
+    overrides = data_overrides(args.data) if args.data else []  # first: the user's own overrides win
+    overrides += [text for text in args.settings if is_override(text)]
     if len(names) > 1:
         raise UserError(f"two configs given, {names[0]} and {names[1]}; give one, and overrides as key=value")
     if not names and args.default_config is None:
         raise UserError(f"which config? give a preset ({', '.join(preset_names())}) or a YAML file")
     return load_run_config(names[0] if names else args.default_config, overrides)
+
+
+def data_overrides(folder: str) -> list[str]:
+    """The overrides that `--data FOLDER` stands for. Raises UserError when the folder is of no known kind."""
+    path = Path(folder).expanduser()
+    if (path / "tools.jsonl").is_file():
+        return ["world.kind=files", f"world.data={path}", "evaluation.splits=[test]"]
+    if list(path.glob("**/test_instruction")):
+        overrides = ["world.kind=stabletoolbench", f"world.data={path}", "evaluation.splits=[test]"]
+        return [*overrides, "retriever.document=toolbench"]
+    raise UserError(
+        f"--data {folder}: neither tools.jsonl nor StableToolBench's test_instruction there; check the path"
+    )

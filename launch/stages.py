@@ -189,6 +189,7 @@ class Stages:
                 seed=derive_seed(config.seed, "grpo") % 2**31,
                 log=log,
                 bf16=config.model.dtype == "bfloat16",
+                gradient_checkpointing=config.model.gradient_checkpointing,
             )
             step(done, config.grpo.max_steps, "")
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

@@ -59,8 +59,8 @@ class _RowCache(Cache):
         stored = []
         for store, states in ((self.keys, key_states), (self.values, value_states)):
             tensor = self._allocated(store, layer_idx, states)
-            rows = torch.arange(self.rows.stop) if isinstance(self.rows, slice) else self.rows
-            tensor[rows[:, None], :, self.positions] = states.transpose(1, 2)
+            every = torch.arange(self.rows.stop, device=states.device) if isinstance(self.rows, slice) else self.rows
+            tensor[every[:, None], :, self.positions] = states.transpose(1, 2)
             stored.append(tensor[self.rows, :, : self.length])
         return stored[0], stored[1]
 
@@ -87,6 +87,7 @@ class TransformersEngine:
         self._model = model.eval()
         # With LoRA the wrapper names the parameters, and the base model, its layers replaced, computes.
         self._network = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._device = next(model.parameters()).device
         self._stop_ids = frozenset(stop_ids)
         self._config = config
         self._cache = _RowCache(model.config.get_text_config().num_hidden_layers)
@@ -216,7 +217,7 @@ class TransformersEngine:
         jobs = list(by_row.values())
         output = self._forward(self._network, ids_tensor, positions, slice(0, count), int(positions.max()) + 1)
         self.decoded_tokens += len(jobs)
-        self._sample(jobs, output.logits[torch.tensor([job.row for job in jobs]), -1].float())
+        self._sample(jobs, output.logits[[job.row for job in jobs], -1].float().cpu())
 
     def _forward(self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, length: int) -> Any:
         """One pass of `network` over ids [B, Q] at `positions` [B, Q] of the cache rows `rows`."""
@@ -227,11 +228,14 @@ class TransformersEngine:
         highest = rows.stop if isinstance(rows, slice) else int(rows.max()) + 1
         cache.shape = (max(cache.shape[0], _rounded(highest, _ROW_MULTIPLE)), allocated)
         visible = torch.arange(cache.length)[None, None, :] <= positions[:, :, None]  # [B, Q, length]
+        # Built on the CPU, where building is cheap, and moved once.
+        cache.positions = positions = positions.to(self._device)
+        cache.rows = rows if isinstance(rows, slice) else rows.to(self._device)
         with torch.inference_mode():
             return network(
-                input_ids=ids,
+                input_ids=ids.to(self._device),
                 position_ids=positions,
-                attention_mask=visible[:, None],
+                attention_mask=visible[:, None].to(self._device),
                 past_key_values=cache,
                 use_cache=True,
             )

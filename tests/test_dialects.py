@@ -80,14 +80,18 @@ def single_line(text: str) -> bool:
 
 
 # Data that spells a tag cannot be told from one: such a message is a failure, never another message.
-PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: not re.search("</?[a-z]", text))
+PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
+    lambda text: not re.search("</?[a-z]", text)
+)
 WORD = PLAIN.filter(lambda text: single_line(text) and text != "")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | PLAIN,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
     max_leaves=8,
 )
-OTHER = st.builds(ToolCall, name=PLAIN.filter(lambda name: name not in (SEARCH, SELECT)), arguments=st.dictionaries(PLAIN, JSON))
+OTHER = st.builds(
+    ToolCall, name=PLAIN.filter(lambda name: name not in (SEARCH, SELECT)), arguments=st.dictionaries(PLAIN, JSON)
+)
 ANSWER = st.builds(PolicyMessage, answer=PLAIN.map(str.strip).filter(bool))
 
 
@@ -95,7 +99,12 @@ def calls_of(one: st.SearchStrategy[ToolCall]) -> st.SearchStrategy[PolicyMessag
     return st.builds(PolicyMessage, calls=st.lists(one, min_size=1, max_size=3).map(tuple))
 
 
-@given(calls_of(OTHER | st.builds(ToolCall, name=st.sampled_from([SEARCH, SELECT]), arguments=st.dictionaries(PLAIN, JSON))) | ANSWER)
+@given(
+    calls_of(
+        OTHER | st.builds(ToolCall, name=st.sampled_from([SEARCH, SELECT]), arguments=st.dictionaries(PLAIN, JSON))
+    )
+    | ANSWER
+)
 def test_qwen3_reads_back_what_it_writes(message: PolicyMessage) -> None:
     assert QWEN3.parse("".join(QWEN3.write(message))) == message
 
@@ -236,6 +245,8 @@ def test_only_our_words_are_markup() -> None:
 
 
 def test_the_paper_lists_tools_only_where_they_may_be_called() -> None:
-    assert "".join(PAPER.system(Prompt(system="R", tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=""))).endswith("</answer>.")
+    assert "".join(PAPER.system(Prompt(system="R", tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=""))).endswith(
+        "</answer>."
+    )
     add = {"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}}
     assert "".join(PAPER.system(Prompt(system="R", tools=(add,), user=""))).endswith("\n\nTools:\n" + tool_json(add))

@@ -51,7 +51,9 @@ async def search(query: str, k: int) -> Sequence[Candidate]:
     return [Candidate(tool=tool, score=-rank, rank=rank) for rank, tool in enumerate(FOUND[query][:k], start=1)]
 
 
-def retrieval(search: Callable[[str, int], Awaitable[Sequence[Candidate]]] = search, seed: int = 0, **rules: Any) -> RetrievalPhase:
+def retrieval(
+    search: Callable[[str, int], Awaitable[Sequence[Candidate]]] = search, seed: int = 0, **rules: Any
+) -> RetrievalPhase:
     config = EnvConfig(**rules)
     return RetrievalPhase(task=TASK, search=search, config=config, view=ToolView(config, seed=seed), seed=seed)
 
@@ -142,7 +144,9 @@ def test_a_wrong_selection_is_final(names: list[Any], problem: str) -> None:
     assert phase.selection is None
 
 
-@pytest.mark.parametrize("arguments", [{}, {"names": "add"}, {"names": None}, {"names": ["A"], "why": "x"}, {"tools": ["A"]}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"names": "add"}, {"names": None}, {"names": ["A"], "why": "x"}, {"tools": ["A"]}]
+)
 def test_a_selection_of_another_shape_is_final(arguments: dict[str, Any]) -> None:
     phase = retrieval()
     _, last = play(phase, searches("sums"), calls((SELECT, arguments)))
@@ -393,7 +397,12 @@ def test_calling_and_answering() -> None:
         ("demo.add", {"a": 1, "b": 2}, ToolStatus.NOT_IN_TOOLSET, "error: 'demo.add' is not one of the selected tools"),
         (SEARCH, {"query": "x"}, ToolStatus.NOT_IN_TOOLSET, "error: 'search_tools' is not one of the selected tools"),
         ("add", {"a": 1}, ToolStatus.INVALID_ARGUMENTS, "error: invalid arguments: 'b' is a required property"),
-        ("add", {"a": 1, "b": "2"}, ToolStatus.INVALID_ARGUMENTS, "error: invalid arguments: '2' is not of type 'integer'"),
+        (
+            "add",
+            {"a": 1, "b": "2"},
+            ToolStatus.INVALID_ARGUMENTS,
+            "error: invalid arguments: '2' is not of type 'integer'",
+        ),
         (
             "add",
             {"a": 1, "b": 2, "c": 3},

@@ -58,7 +58,10 @@ RETRIEVAL: Conversation = (
     Prompt(system=RETRIEVAL_RULES, tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=TASK),
     [
         (PolicyMessage(calls=(call(SEARCH, query=" sum of numbers"),)), ["A. Adds two numbers.\nB. Subtracts."]),
-        (PolicyMessage(calls=(call(SEARCH, query=" in words"), call(SEARCH, query=" é"))), ["C. Spells.", "nothing found"]),
+        (
+            PolicyMessage(calls=(call(SEARCH, query=" in words"), call(SEARCH, query=" é"))),
+            ["C. Spells.", "nothing found"],
+        ),
         (PolicyMessage(calls=(call(SELECT, names=["C", "A"]),)), []),
     ],
 )
@@ -188,7 +191,14 @@ CONTROL = (*SPECIAL, *FIXED)
 def spellings(control: str) -> list[str]:
     """The whole, all but its first or last sign, halves, and itself inside itself."""
     half = len(control) // 2
-    return [control, control[1:], control[:-1], control[:half], control[half:], control[:half] + control + control[half:]]
+    return [
+        control,
+        control[1:],
+        control[:-1],
+        control[:half],
+        control[half:],
+        control[:half] + control + control[half:],
+    ]
 
 
 # Every fixed text begins or ends with a newline or a blank that another one ends or begins with: they overlap.

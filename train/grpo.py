@@ -45,6 +45,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         seed: int,
         log: BatchLog | None = None,
         bf16: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         self._config = config
         self._source = source
@@ -58,6 +59,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self.optimizer: Any
         self.lr_scheduler: Any
         arguments = grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16)
+        arguments.gradient_checkpointing = gradient_checkpointing
         steps = config.max_steps * self._updates
         super().__init__(
             model=model,

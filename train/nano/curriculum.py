@@ -88,8 +88,10 @@ def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: 
 
 
 def curriculum(renderer: Renderer, *, seed: int, tokens: int, style: Style) -> Iterator[Segment]:
-    """About `tokens` training tokens. From random weights (`words`): copying, then matching ever longer lists, then ever
-    more episodes. From a model that has these (`phrases`): longer copies, harder matches, episodes in running text.
+    """About `tokens` training tokens.
+
+    From random weights (`words`): copying, then matching ever longer lists, then ever more episodes. From a model that
+    has these (`phrases`): longer copies, harder matches, episodes in running text.
     """
     spent, index = 0, 0
     while spent < tokens:
