@@ -16,6 +16,7 @@ from rollout.types import Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 from rollout.worker import RolloutWorker, WorkerSpec
 
+_STARTS = 4  # of the cluster
 _RESTARTS = 3  # of one worker within one collection, before the run gives up
 
 
@@ -32,14 +33,7 @@ class RayPool:
         self._ray = ray
         rollout = spec.rollout
         cores = rollout.workers * rollout.threads_per_worker
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        _start_cluster(ray, cores)
         self._reference = ray.put(spec)
         self._actor = ray.remote(RolloutWorker).options(
             num_cpus=rollout.threads_per_worker,
@@ -133,3 +127,25 @@ class RayPool:
             raise
         except self._ray.exceptions.RayError as error:
             raise InfraError(f"a rollout worker died: {str(error).strip().splitlines()[0]}") from error
+
+
+def _start_cluster(ray: Any, cores: int) -> None:
+    """A cluster of its own; Ray gives its node 30 s to register, which a busy machine may miss once."""
+    for attempt in range(_STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if attempt == _STARTS - 1:
+                reason = str(error).strip().splitlines()[0]
+                raise InfraError(
+                    f"Ray did not start in {_STARTS} attempts ({reason}); is the machine overloaded?"
+                ) from error

@@ -24,6 +24,8 @@ from rollout.weights import WeightUpdate, weights_hash
 
 _ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
 _LENGTH_BUCKET = 64
+# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
+_PREFILL_BUCKET = 512
 
 
 @dataclass(slots=True)
@@ -198,7 +200,8 @@ class TransformersEngine:
             rows[index], begins[index] = job.row, starts[index]
         positions = begins[:, None] + torch.arange(width)[None]
         self.prefilled_tokens += sum(map(len, fresh))
-        self._forward(self._network.base_model, ids_tensor, positions, rows, int((begins + width).max()))
+        length = int((begins + width).max())
+        self._forward(self._network.base_model, ids_tensor, positions, rows, length, _PREFILL_BUCKET)
 
     def _decode(self) -> None:
         """One token for every running request; rows in between that do not run ride along."""
@@ -215,15 +218,18 @@ class TransformersEngine:
             ids_tensor[row, 0] = job.ids[-1] if job.ids else job.request.ids[-1]
             positions[row, 0] = len(job.request.ids) + len(job.ids) - 1
         jobs = list(by_row.values())
-        output = self._forward(self._network, ids_tensor, positions, slice(0, count), int(positions.max()) + 1)
+        length = int(positions.max()) + 1
+        output = self._forward(self._network, ids_tensor, positions, slice(0, count), length, _LENGTH_BUCKET)
         self.decoded_tokens += len(jobs)
         self._sample(jobs, output.logits[[job.row for job in jobs], -1].float().cpu())
 
-    def _forward(self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, length: int) -> Any:
+    def _forward(
+        self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, length: int, bucket: int
+    ) -> Any:
         """One pass of `network` over ids [B, Q] at `positions` [B, Q] of the cache rows `rows`."""
         cache = self._cache
         cache.rows, cache.positions = rows, positions
-        cache.length = _rounded(length, _LENGTH_BUCKET) if self._config.deterministic else length
+        cache.length = _rounded(length, bucket) if self._config.deterministic else length
         allocated = max(cache.shape[1], _rounded(cache.length, 4 * _LENGTH_BUCKET))
         highest = rows.stop if isinstance(rows, slice) else int(rows.max()) + 1
         cache.shape = (max(cache.shape[0], _rounded(highest, _ROW_MULTIPLE)), allocated)

@@ -64,9 +64,15 @@ ACTING = [call("add", x=1), call("root", x=2), PolicyMessage(answer="3")]
 class Cast:
     """An engine that speaks by role: every session has its lines. It may fail, hang or be cut off on request."""
 
-    def __init__(self, *selections: Sequence[str], dialect: str = "qwen3", **lines: list[PolicyMessage]) -> None:
+    def __init__(
+        self,
+        *selections: Sequence[str],  # of the task "t", one for each of its episodes
+        lines: Mapping[str, list[PolicyMessage]] | None = None,
+        dialect: str = "qwen3",
+    ) -> None:
         self.policy_version = 4
-        self.lines = {f"t/{index}/r": finding(labels) for index, labels in enumerate(selections)} | lines
+        self.lines = {f"t/{index}/r": finding(labels) for index, labels in enumerate(selections)}
+        self.lines |= lines or {}
         self.failures: Counter[str] = Counter()  # session → how many more of its turns fail
         self.hanging: set[str] = set()
         self.cut_off: dict[str, int] = {}  # session → the turn, from 0, that reaches the limit
@@ -221,7 +227,7 @@ def test_an_episode_that_we_broke_is_played_again() -> None:
 
 
 def test_what_stays_broken_leaves_the_group_and_its_baseline() -> None:
-    engine = Cast(BOTH, HALF, BOTH, BOTH, **{"t/x0": [PolicyMessage(answer="4")]})
+    engine = Cast(BOTH, HALF, BOTH, BOTH, lines={"t/x0": [PolicyMessage(answer="4")]})
     engine.failures.update({"t/2/r": 2, "t/x3": 2})
     (rollouts,) = collect(engine, GroupPlan(group_size=4))
     broken, lost = rollouts.retrieval[2], rollouts.executions[1]
@@ -271,7 +277,7 @@ def test_retries_are_counted(retries: int, failures: int, stop: StopReason, turn
 
 def test_our_bugs_are_no_episodes() -> None:
     with pytest.raises(IndexError):  # a session without lines for its turn
-        collect(Cast(**{"t/0/r": []}), GroupPlan(group_size=1))
+        collect(Cast(lines={"t/0/r": []}), GroupPlan(group_size=1))
 
 
 def test_an_episode_that_outlives_its_time_is_an_infra_failure() -> None:
@@ -324,7 +330,9 @@ def test_a_toolset_whose_schemas_do_not_fit_spoils_execution_and_not_retrieval()
     (rollouts,) = collect(engine, GroupPlan(group_size=1), env=EnvConfig(context="append"))
     room = max(len(request.ids) for request in engine.requests if request.session == "t/0/r")
     limits = replace(LIMITS, max_context=room + LIMITS.max_new_tokens)
-    (rollouts,) = collect(Cast(("A", "B", "C", "D", "E")), GroupPlan(group_size=1), env=EnvConfig(context="append"), limits=limits)
+    (rollouts,) = collect(
+        Cast(("A", "B", "C", "D", "E")), GroupPlan(group_size=1), env=EnvConfig(context="append"), limits=limits
+    )
     (whole,) = rollouts.executions
     assert (whole.stop, whole.executed, len(whole.turns)) == (StopReason.CONTEXT_FULL, True, 2)
     assert (whole.format_ok(Phase.RETRIEVAL), whole.format_ok(Phase.EXECUTION)) == (True, False)
@@ -335,11 +343,13 @@ def test_a_toolset_whose_schemas_do_not_fit_spoils_execution_and_not_retrieval()
 
 @pytest.mark.parametrize("dialect", ["qwen3", "paper"])
 @pytest.mark.parametrize("context", ["fresh", "append"])
-def test_token_in_token_out(dialect: Any, context: Any) -> None:
+@pytest.mark.parametrize("execution_group", ["survivors", "refill"])  # refill: two executions fork one context
+def test_token_in_token_out(dialect: Any, context: Any, execution_group: Any) -> None:
     """What the engine was asked is, at every turn, the concatenation of what was recorded before it."""
     engine = Cast(BOTH, BOTH, dialect=dialect)
     env = EnvConfig(dialect=dialect, context=context)
-    (rollouts,) = collect(engine, GroupPlan(group_size=2), env=env)
+    (rollouts,) = collect(engine, GroupPlan(group_size=2, execution_group=execution_group), env=env)
+    assert parents(rollouts) == (["t/0", "t/0"] if execution_group == "refill" else ["t/0", "t/1"])
     for whole in rollouts.executions:
         ids: dict[int, list[int]] = {}
         for turn in whole.turns:
@@ -361,8 +371,8 @@ def test_a_group_shares_its_names_and_its_order() -> None:
     tasks = [TASK, replace(TASK, id="u")]
     lines = {f"{id}/{index}/r": finding(HALF) for id in "tu" for index in range(4)}
     plan = GroupPlan(group_size=4, gate="closed")
-    first, second = collect(Cast(**lines), plan, tasks=tasks, env=env, seed=0)
-    (later,) = collect(Cast(**lines), plan, env=env, seed=1)
+    first, second = collect(Cast(lines=lines), plan, tasks=tasks, env=env, seed=0)
+    (later,) = collect(Cast(lines=lines), plan, env=env, seed=1)
     for rollouts in (first, second, later):
         assert len(shown_first(rollouts)) == 1  # the same prompt for all: only then have they one baseline
     assert len(shown_first(first) | shown_first(second) | shown_first(later)) == 3
@@ -393,10 +403,11 @@ def timeless(rollouts: TaskRollouts) -> TaskRollouts:
 def test_the_seed_decides_everything_and_neighbours_nothing() -> None:
     other = replace(TASK, id="u")
     lines = {f"{id}/{index}/r": finding(BOTH) for id in "tu" for index in range(2)}
+    lines |= {f"{id}/x{index}": [PolicyMessage(answer="3")] for id in "tu" for index in range(2)}
     env = EnvConfig(aliases="names", shuffle_candidates=True)
 
     def run(tasks: Sequence[Task], seed: int) -> tuple[list[TaskRollouts], set[tuple[str, int, tuple[int, ...]]]]:
-        engine = Cast(**lines, **{f"{id}/x{index}": [PolicyMessage(answer="3")] for id in "tu" for index in range(2)})
+        engine = Cast(lines=lines)
         plan = GroupPlan(group_size=2, gate="off")
         rollouts = collect(engine, plan, tasks=tasks, env=env, seed=seed)
         return list(map(timeless, rollouts)), {(r.session, r.seed, r.ids) for r in engine.requests}
@@ -410,5 +421,3 @@ def test_the_seed_decides_everything_and_neighbours_nothing() -> None:
     seeds = {seed for _, seed, _ in asked}
     assert len(seeds) == len(asked) == 2 * 2 * 3
     assert not seeds & {seed for _, seed, _ in run([TASK, other], 1)[1]}
-
-

@@ -24,9 +24,7 @@ from train.segments import Objective, Segment, segments_of
 
 def tool(name: str, *parameters: str, description: str) -> ToolDoc:
     properties = {parameter: {"type": "integer"} for parameter in parameters}
-    return ToolDoc(
-        id=name, name=name, description=description, parameters={"type": "object", "properties": properties}
-    )
+    return ToolDoc(id=name, name=name, description=description, parameters={"type": "object", "properties": properties})
 
 
 ADD = tool("add", "a", "b", description="Adds.")
@@ -70,9 +68,31 @@ ADD_LINE, ROOT_LINE, PAPER_RULES = line_of(ADD), line_of(ROOT), PaperDialect.RUL
 START, END = "<|im_start|>", "<|im_end|>"
 CONTROL = (START, END, "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 PIECES = (
-    *("?", "system\n", "user\n", "assistant\n", "\n", "\n\n", "\n\nTools:", RETRIEVAL_RULES, EXECUTION_RULES, PAPER_RULES),
+    *(
+        "?",
+        "system\n",
+        "user\n",
+        "assistant\n",
+        "\n",
+        "\n\n",
+        "\n\nTools:",
+        RETRIEVAL_RULES,
+        EXECUTION_RULES,
+        PAPER_RULES,
+    ),
     *(HEAD, TAIL, TAGS, EXAMPLE, SEARCH_LINE, SELECT_LINE, ADD_LINE, ROOT_LINE, "Root of 4 + 5?"),
-    *('\n{"name": "', '{"name": "', '", "arguments": ', "}\n", "}", "search_tools", "select_tools", "add", "root", "sum"),
+    *(
+        '\n{"name": "',
+        '{"name": "',
+        '", "arguments": ',
+        "}\n",
+        "}",
+        "search_tools",
+        "select_tools",
+        "add",
+        "root",
+        "sum",
+    ),
     *('{"query": "sum"}', '{"query": "root"}', '{"names": ["C", "A"]}', '{"a": 4, "b": 5}', '{"x": 9}', "9", "3"),
     *("A. Adds.", "B. Subtracts.", "C. Roots.", "1. C", "2. A", "<search>", "</search>", "<tools>", "</tools>"),
     *("<call>", "</call>", "<answer>", "</answer>", "<result>", "</result>"),
@@ -131,7 +151,10 @@ US, POLICY = False, True
 Written = list[tuple[bool, list[str]]]
 
 QWEN3_PROMPT: Written = [
-    (US, [START, "system\n", RETRIEVAL_RULES, HEAD, SEARCH_LINE, SELECT_LINE, TAIL, "<tool_call>", "</tool_call>", TAGS]),
+    (
+        US,
+        [START, "system\n", RETRIEVAL_RULES, HEAD, SEARCH_LINE, SELECT_LINE, TAIL, "<tool_call>", "</tool_call>", TAGS],
+    ),
     (US, ["<tool_call>", EXAMPLE, "</tool_call>", END, "\n"]),
     (US, [START, "user\n", "Root of 4 + 5?", END, "\n", START, "assistant\n"]),
 ]
@@ -153,14 +176,63 @@ QWEN3_FRESH_PROMPT: Written = [
     (US, [START, "user\n", "Root of 4 + 5?", END, "\n", START, "assistant\n"]),
 ]
 QWEN3_HANDOVER: Written = [
-    (US, ["\n", START, "user\n", "<tool_response>", "\n", EXECUTION_RULES, ROOT_LINE, ADD_LINE, "\n", "</tool_response>"]),
+    (
+        US,
+        [
+            "\n",
+            START,
+            "user\n",
+            "<tool_response>",
+            "\n",
+            EXECUTION_RULES,
+            ROOT_LINE,
+            ADD_LINE,
+            "\n",
+            "</tool_response>",
+        ],
+    ),
     (US, [END, "\n", START, "assistant\n"]),
 ]
 QWEN3_CALL_AND_ANSWER: Written = [
-    (POLICY, ["<tool_call>", '\n{"name": "', "add", '", "arguments": ', '{"a": 4, "b": 5}', "}\n", "</tool_call>", END]),
-    (US, ["\n", START, "user\n", "<tool_response>", "\n", "9", "\n", "</tool_response>", END, "\n", START, "assistant\n"]),
+    (
+        POLICY,
+        ["<tool_call>", '\n{"name": "', "add", '", "arguments": ', '{"a": 4, "b": 5}', "}\n", "</tool_call>", END],
+    ),
+    (
+        US,
+        [
+            "\n",
+            START,
+            "user\n",
+            "<tool_response>",
+            "\n",
+            "9",
+            "\n",
+            "</tool_response>",
+            END,
+            "\n",
+            START,
+            "assistant\n",
+        ],
+    ),
     (POLICY, ["<tool_call>", '\n{"name": "', "root", '", "arguments": ', '{"x": 9}', "}\n", "</tool_call>", END]),
-    (US, ["\n", START, "user\n", "<tool_response>", "\n", "3", "\n", "</tool_response>", END, "\n", START, "assistant\n"]),
+    (
+        US,
+        [
+            "\n",
+            START,
+            "user\n",
+            "<tool_response>",
+            "\n",
+            "3",
+            "\n",
+            "</tool_response>",
+            END,
+            "\n",
+            START,
+            "assistant\n",
+        ],
+    ),
     (POLICY, ["3", END]),
 ]
 

@@ -123,6 +123,11 @@ class Listed:
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         self.rows.append((stage, step, dict(metrics)))
 
+    def truncate_from(self, stage: str, step: int) -> int:
+        before = len(self.rows)
+        self.rows = [row for row in self.rows if row[:2] < (stage, step)]
+        return before - len(self.rows)
+
     def close(self) -> None:
         self.closed = True
 
@@ -131,6 +136,8 @@ def test_several_trackers_hear_the_same() -> None:
     one, other = Listed(), Listed()
     trackers = Trackers(one, other)
     trackers.log("rl", 1, {"x": 2.0})
+    trackers.log("rl", 2, {"x": 3.0})
+    assert trackers.truncate_from("rl", 2) == 2
     trackers.close()
     assert one.rows == other.rows == [("rl", 1, {"x": 2.0})]
     assert one.closed
