@@ -33,6 +33,8 @@ def load_model(path: str, config: ModelConfig) -> Any:
         model = PeftModel.from_pretrained(base, path, use_safetensors=True).merge_and_unload()
     else:
         model = _load_plain(path, config)
+    if config.gradient_checkpointing:  # at work in training mode only: an engine does not notice
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if not config.lora:
         return model
     lora = LoraConfig(
@@ -42,7 +44,9 @@ def load_model(path: str, config: ModelConfig) -> Any:
         lora_dropout=0.0,  # dropout would make the trainer's log-probs differ from the engine's
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, lora)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a run, its resumption and every rank begin with the same adapter
+        return get_peft_model(model, lora)
 
 
 def trainable(model: Any) -> dict[str, Tensor]:

@@ -118,9 +118,10 @@ class TransformersEngine:
     def set_weights(self, update: WeightUpdate) -> None:
         """Load the tensors and prove that they arrived: the hash is taken of what the model now holds."""
         parameters = dict(self._model.named_parameters())
-        if missing := sorted(set(update.tensors) - set(parameters))[:3]:
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        if strange := sorted(name for name, tensor in update.tensors.items() if shapes.get(name) != tensor.shape)[:3]:
             raise IntegrityError(
-                f"weights {update.version}: the engine's model has no {missing}; is it the same model?"
+                f"weights {update.version}: the engine's model has no {strange} of that shape; is it the same model?"
             )
         with torch.no_grad():
             for name, tensor in update.tensors.items():

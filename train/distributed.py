@@ -53,17 +53,18 @@ def full_weights(model: Any) -> dict[str, Tensor]:
 
 def reduced_max(value: float) -> float:
     """The largest value over all ranks."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return value
-    tensor = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return float(tensor)
+    return _reduced(value, dist.ReduceOp.MAX)
 
 
 def reduced_sum(value: float) -> float:
     """The sum over all ranks."""
+    return _reduced(value, dist.ReduceOp.SUM)
+
+
+def _reduced(value: float, how: Any) -> float:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
-    tensor = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(tensor)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    tensor = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor, op=how)
     return float(tensor)

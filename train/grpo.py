@@ -172,7 +172,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             with torch.no_grad():
                 logprobs = self._logprobs(model, batch)
             behaviour, trained = (t[:, 1:].to(logprobs.device) for t in (batch.behaviour_logprobs, batch.loss_mask))
-            gap = (logprobs - behaviour).abs() * trained
+            gap = (logprobs - behaviour).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+            gap = torch.where(trained.bool(), gap, 0.0)
             largest, total, count = max(largest, float(gap.max())), total + float(gap.sum()), count + int(trained.sum())
             if self._config.ratio == "recompute":
                 self._old_logprobs[id(batch)] = logprobs
@@ -295,7 +296,7 @@ def grpo_arguments(config: GrpoConfig, *, temperature: float, out: Path, seed: i
         temperature=temperature,
         loss_type=config.loss,
         epsilon=config.clip_low,
-        epsilon_high=config.clip_high,
+        epsilon_high=config.clip_high if config.loss == "dapo" else 1 + config.clip_high,  # TRL's cispo caps the ratio
         beta=config.beta,
         scale_rewards=False,
         disable_dropout=True,
@@ -308,7 +309,7 @@ def grpo_arguments(config: GrpoConfig, *, temperature: float, out: Path, seed: i
         bf16=bf16,
         fp16=False,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        activation_checkpointing=False,  # `load_model` has switched it on where it is wanted
         ignore_data_skip=True,  # a batch is a function of its index; there is no data to skip
         ddp_timeout=4 * 3600,  # other ranks wait while rank 0 rolls out
         deepspeed=config.deepspeed,

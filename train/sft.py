@@ -81,7 +81,7 @@ def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
         disable_tqdm=True,
         bf16=False,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        activation_checkpointing=False,  # `load_model` has switched it on where it is wanted
     )
 
 

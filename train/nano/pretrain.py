@@ -19,6 +19,7 @@ from torch import Tensor
 from envs.dialects import DIALECTS
 from envs.worlds.made_up import Style
 from retriever.base.errors import UserError
+from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_random, derive_seed
 from rollout.config import ModelConfig
 from rollout.policy import load_model, load_tokenizer
@@ -26,6 +27,8 @@ from rollout.renderer import Renderer
 from train.nano.curriculum import curriculum, episode_segments, match_drill, tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
 from train.segments import Segment
+
+MANIFEST = "pretrain.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +100,20 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
                 if spent // config.report_tokens % 4 == 0:
                     _save(model, tokenizer, out)
     _save(model, tokenizer, out)
-    (out / "pretrain.json").write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    write_json(out / MANIFEST, _manifest(config, spent))
     return out
+
+
+def _manifest(config: PretrainConfig, spent: int) -> dict[str, Any]:
+    """How this base was made, the stage before it included."""
+    made = {**asdict(config), "trained_tokens": spent}
+    if config.start is None:
+        return made
+    before = Path(config.start) / MANIFEST
+    return made | {
+        "start": Path(config.start).name,  # a name, not a place on somebody's machine
+        "before": read_json(before, what="manifest of the stage before") if before.is_file() else None,
+    }
 
 
 def exact_turns(model: Any, segments: Sequence[Segment]) -> dict[str, float]:
