@@ -1,7 +1,7 @@
 """The scripted expert: it knows a task's gold tools, and reads everything else from the context like a policy.
 
 `skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. It plays the
-others as a mediocre teacher would: one search with the whole instruction, and a selection with tools that nobody needs.
+others as a mediocre teacher would: one search for all needs at once, and a selection with tools that nobody needs.
 Imitating such a teacher is what reinforcement learning has to improve on.
 """
 
@@ -49,7 +49,9 @@ class Expert:
 
     def _retrieve(self, task: Task, results: Sequence[str]) -> PolicyMessage:
         careful = derive_random("careful", task.id).random() < self._skill
-        queries = (careful and task.expert_queries) or (task.instruction,)
+        queries = task.expert_queries or (task.instruction,)
+        if not careful:
+            queries = (" and ".join(queries),)
         if len(results) < len(queries):
             # A leading space: byte-level BPE spells a word differently at the start of a string than in running text,
             # and a query is copied out of running text. The environment strips it.

@@ -1,6 +1,7 @@
 """Loading and saving policies; the only module that knows PEFT. Safetensors only, and no remote code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from rollout.config import ModelConfig
 
 def load_tokenizer(path: str) -> Any:
     """The tokenizer of a model folder or Hub name. Raises UserError when there is none."""
-    try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path={path}: no tokenizer could be loaded ({_first_line(error)})") from None
+    with _told(f"model.path={path}: no tokenizer could be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        if len(tokenizer) < 2:  # made up from config.json alone
+            raise ValueError("there are no tokenizer files")
+    return tokenizer
 
 
 def load_model(path: str, config: ModelConfig) -> Any:
@@ -28,9 +30,14 @@ def load_model(path: str, config: ModelConfig) -> Any:
     checkpoint whose tensors do not fit its architecture.
     """
     if (Path(path) / "adapter_config.json").is_file():
-        adapter = LoraConfig.from_pretrained(path)
-        base = _load_plain(str(adapter.base_model_name_or_path), config)
-        model = PeftModel.from_pretrained(base, path, use_safetensors=True).merge_and_unload()
+        with _told(f"model.path={path}: the adapter cannot be loaded"):
+            adapter = LoraConfig.from_pretrained(path)
+            base = _load_plain(str(adapter.base_model_name_or_path), config)
+            wrapped = PeftModel(base, adapter)
+            found = wrapped.load_adapter(path, adapter_name="default", use_safetensors=True)
+            if wrong := [*found.missing_keys, *found.unexpected_keys]:  # which PEFT passes over
+                raise ValueError(f"it is of another architecture than its base, e.g. in {wrong[0]}")
+            model = wrapped.merge_and_unload()
     else:
         model = _load_plain(path, config)
     if config.gradient_checkpointing:  # at work in training mode only: an engine does not notice
@@ -44,7 +51,8 @@ def load_model(path: str, config: ModelConfig) -> Any:
         lora_dropout=0.0,  # dropout would make the trainer's log-probs differ from the engine's
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    targets = f"model.lora_targets={','.join(config.lora_targets)}: the model at {path} cannot be adapted there"
+    with _told(targets), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a run, its resumption and every rank begin with the same adapter
         return get_peft_model(model, lora)
 
@@ -70,7 +78,7 @@ def load_trainable(model: Any, tensors: Mapping[str, Tensor], *, source: str) ->
 
 
 def _load_plain(path: str, config: ModelConfig) -> Any:
-    try:
+    with _told(f"model.path={path}: cannot be loaded as a causal LM"):
         shape = AutoConfig.from_pretrained(path, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
             path,
@@ -80,8 +88,6 @@ def _load_plain(path: str, config: ModelConfig) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"model.path={path}: cannot be loaded as a causal LM ({_first_line(error)})") from None
     wrong = [*info["missing_keys"], *info["mismatched_keys"], *info["unexpected_keys"]]
     if wrong:
         raise UserError(
@@ -91,5 +97,12 @@ def _load_plain(path: str, config: ModelConfig) -> Any:
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in one line what went wrong. Given files of another kind, libraries raise whatever they like."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        raise UserError(f"{what} ({' '.join(str(error).split())[:200] or type(error).__name__})") from None

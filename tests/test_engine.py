@@ -136,16 +136,16 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     assert ((drawn - likely).abs() < 4 * deviation)[top].all()
 
 
-def test_the_same_seed_gives_the_same_tokens_whoever_the_neighbours_are(model: Any) -> None:
-    sampling = Sampling(temperature=1.0, max_new_tokens=24)
-    (alone,) = play(engine_of(model), episodes([50], sampling=sampling))
-    company = ([50, 3], [9, 50, 300], [*range(20, 50), 50], [50, *range(51, 70)])
+@pytest.mark.parametrize("length", [3, 50, 193, 300])
+def test_the_same_seed_gives_the_same_tokens_whoever_the_neighbours_are(model: Any, length: int) -> None:
+    sampling = Sampling(temperature=1.0, max_new_tokens=12)
+    (alone,) = play(engine_of(model), episodes([length], sampling=sampling))
+    company = ([length, 4], [9, length, 400], [*range(20, 40), length], [length, *range(51, 61), 200])
     for lengths in company:
         for rows in (64, 6):
             played = play(engine_of(model, max_concurrent=rows), episodes(lengths, sampling=sampling))
-            assert played[lengths.index(50)].completions == alone.completions, (lengths, rows)
-    again = play(engine_of(model), episodes([50], sampling=sampling))
-    assert again[0].completions == alone.completions
+            # bit by bit: log-probs too
+            assert played[lengths.index(length)].completions == alone.completions, (lengths, rows)
 
 
 def test_other_seeds_give_other_tokens(model: Any) -> None:

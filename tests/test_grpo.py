@@ -391,7 +391,6 @@ def test_a_kl_penalty_holds_the_policy_near_its_start(policy: str, tmp_path: Pat
         trained = [gap[torch.tensor(s.action_mask[1:])] for gap, s in zip(gaps, segments, strict=True)]
         return float(torch.cat(trained).mean())
 
-    print(shift(held.trainer.model), shift(free.trainer.model), divergence)
     assert shift(held.trainer.model) < 0.5 * shift(free.trainer.model)
     # TRL's frozen copy of an adapter is not pushed to the workers.
     assert all(".ref." not in name for update in held.trainer._source.pushed for name in update.tensors)
