@@ -66,9 +66,12 @@ class Expert:
         spare = list(shown.values())
         if spare and (self._clutter or not careful):
             random = derive_random("spare", task.id)
-            chosen += random.sample(spare, k=min(len(spare), random.randint(1, 2)))
+            needless = min(len(spare), random.randint(1, 2))
             if self._clutter:
+                chosen += random.sample(spare, k=needless)
                 random.shuffle(chosen)
+            else:
+                chosen += spare[:needless]  # what ranked highest: a habit that can be imitated, and unlearned
         return _call(SELECT, {"names": chosen or spare[:1] or ["none"]})
 
     def _execute(self, task: Task, schemas: Mapping[str, dict[str, Any]], results: Sequence[str]) -> PolicyMessage:
