@@ -254,7 +254,7 @@ def test_cancelling_one_episode_leaves_the_others_running(model: Any) -> None:
         cancelled.cancel()  # in the middle of its completion: its row goes to one that waits
         never.cancel()  # before it had a row
         last = asyncio.create_task(episodes([25])[0].play(engine))
-        return await asyncio.gather(running, others, late, last, cancelled, never, return_exceptions=True)
+        return list(await asyncio.gather(running, others, late, last, cancelled, never, return_exceptions=True))
 
     *played, cancelled, never = asyncio.run(cancel_two())
     assert [episode.completions for episode in played] == [episode.completions for episode in alone]

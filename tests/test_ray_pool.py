@@ -2,13 +2,13 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import psutil
 import pytest
 
 from envs.types import Task
@@ -65,9 +65,27 @@ def collect(pool: Pool, chosen: Sequence[Task], **others: Any) -> list[TaskRollo
     return pool.collect(chosen, PLAN, sampling=SAMPLING, seed=11, **others)
 
 
-def processes_below() -> list[psutil.Process]:
+def processes() -> dict[int, int]:
+    """Every living process, and the one that started it."""
+    lines = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], check=True, capture_output=True, text=True).stdout
+    rows = (line.split() for line in lines.splitlines())
+    return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
+def started_here() -> set[int]:
     """Every living process that this one started, directly or not."""
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    parents, found = processes(), {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {os.getpid()}
+
+
+def alive_after(pids: set[int], *, timeout_s: float) -> set[int]:
+    """Those still alive when the time is over, or none as soon as all are gone."""
+    end = time.monotonic() + timeout_s
+    while (alive := pids & processes().keys()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return alive
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +131,13 @@ def test_corrupted_weights_are_refused_in_the_driver(pool: RayPool, local: Local
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_tasks_are_played_again(pool: RayPool, local: LocalPool) -> None:
-    chosen = tasks(24)
+    chosen = tasks(40)
     for worker in (pool, local):
         worker.push(update(3))
     before = pool.process_ids
 
     def kill() -> None:
-        time.sleep(1.0)  # both are at work: a collection of this size takes several seconds
+        time.sleep(0.5)  # both are at work: a collection of this size takes several seconds
         os.kill(before[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -133,7 +151,7 @@ def test_a_killed_worker_is_replaced_and_its_tasks_are_played_again(pool: RayPoo
     assert played(found) == played(collect(local, chosen))
     # And between two collections: whoever died is found out by the next push.
     os.kill(after[1], signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(after[1])] if psutil.pid_exists(after[1]) else [], timeout=10)
+    assert not alive_after({after[1]}, timeout_s=10)
     pool.push(update(4))
     assert after[1] not in pool.process_ids
     assert {t.turns[0].completion.policy_version for r in collect(pool, chosen[:4]) for t in r.retrieval} == {4}
@@ -142,14 +160,13 @@ def test_a_killed_worker_is_replaced_and_its_tasks_are_played_again(pool: RayPoo
 @pytest.mark.slow
 def test_one_worker_plays_the_same_and_leaves_no_process_behind(pool: RayPool, local: LocalPool) -> None:
     pool.close()  # a process has one cluster at a time
-    others = {process.pid for process in processes_below()}
+    others = started_here()
     alone = RayPool(replace(SPEC, rollout=replace(SPEC.rollout, workers=1)))
     for worker in (alone, local):
         worker.push(update(5))
     assert played(collect(alone, tasks(5))) == played(collect(local, tasks(5)))
-    started = [process for process in processes_below() if process.pid not in others]
-    assert alone.process_ids[0] in {process.pid for process in started}
+    started = started_here() - others
+    assert alone.process_ids[0] in started
     assert len(started) >= 3  # the worker, and Ray's own
     alone.close()
-    _, alive = psutil.wait_procs(started, timeout=20)
-    assert alive == []
+    assert not alive_after(started, timeout_s=20)
