@@ -164,7 +164,6 @@ def grpo_trainer(
     logged: list[Mapping[str, float]] = []
 
     def log(number: int, metrics: Mapping[str, float]) -> None:
-        assert number == len(logged) + 1 or not logged
         logged.append(dict(metrics))
         out.mkdir(parents=True, exist_ok=True)
         with (out / "metrics.jsonl").open("a") as file:

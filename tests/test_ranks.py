@@ -166,9 +166,17 @@ def test_ray_rollouts_under_deepspeed(tmp_path: Path, zero: int) -> None:
 
 @pytest.mark.drill
 @pytest.mark.parametrize("zero", [None, 3])
-def test_an_error_on_the_first_rank_ends_all(policy: str, tmp_path: Path, zero: int | None) -> None:
+def test_a_gap_ends_all_ranks(policy: str, tmp_path: Path, zero: int | None) -> None:
     strict = {**REPLAYED, "max_engine_gap": 1e-4}  # the second batch's recorded log-probs are not the weights' any more
     done = on_two_ranks(policy, tmp_path, strict, zero=zero)
     assert done.returncode != 0
     assert "trainer and engine disagree by" in done.stderr
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.drill
+def test_an_error_on_the_first_rank_leaves_no_other_waiting(policy: str, tmp_path: Path) -> None:
+    done = on_two_ranks(policy, tmp_path, {**REPLAYED, "max_steps": 3})  # there is no third batch
+    assert done.returncode != 0
+    assert "IndexError" in done.stderr
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
