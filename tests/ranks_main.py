@@ -36,12 +36,11 @@ from rollout.ray_pool import RayPool
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Sampling
 from rollout.weights import WeightUpdate
-from rollout.worker import WorkerSpec
-from tests.support import MadeUpPool, MadeUpWorld
+from rollout.worker import LocalPool, WorkerSpec
 from train.config import GrpoConfig
 from train.distributed import full_weights
 from train.grpo import DecoupledGrpoTrainer
-from train.nano.curriculum import NANO_ENV, tokenizer_texts
+from train.nano.curriculum import tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
 from train.segments import Objective, Segment
 from train.source import BatchSource, GenerationBatch, ObjectiveSegments, RolloutSource
@@ -129,23 +128,17 @@ def recorded(model: Any) -> Recorded:
 
 
 def played(policy: str, config: GrpoConfig, *, ray: bool) -> tuple[BatchSource, Pool]:
-    """Real rollouts: Ray workers in the embedded world, or an engine in this process with made-up tools."""
-    if ray:
-        spec = WorkerSpec(
-            model_path=policy,
-            model=ModelConfig(),
-            world=WORLD,
-            retriever=RetrieverConfig(kind="bm25"),
-            env=ENV,
-            rollout=ROLLOUT,
-        )
-        pool: Pool = RayPool(spec)
-        tasks = build_world(WORLD).tasks("train", 100, 1)
-    else:
-        world = MadeUpWorld(100)
-        pool = MadeUpPool(world, load_model(policy, ModelConfig()), load_tokenizer(policy), NANO_ENV)
-        tasks = world.tasks
-    count = config.tasks_per_batch
+    """Real rollouts in the embedded world: by Ray workers, or in this process."""
+    spec = WorkerSpec(
+        model_path=policy,
+        model=ModelConfig(),
+        world=WORLD,
+        retriever=RetrieverConfig(kind="bm25"),
+        env=ENV,
+        rollout=ROLLOUT,
+    )
+    pool: Pool = RayPool(spec) if ray else LocalPool(spec)
+    tasks, count = build_world(WORLD).tasks("train", 100, 1), config.tasks_per_batch
     source = RolloutSource(
         pool=pool,
         tasks=lambda batch: tasks[batch * count : (batch + 1) * count],
@@ -230,7 +223,7 @@ def main() -> None:
     parser.add_argument("policy")
     parser.add_argument("out", type=Path)
     parser.add_argument("--config", type=json.loads, default={}, help="JSON of GrpoConfig")
-    parser.add_argument("--rollouts", choices=("recorded", "made_up", "ray"), default="recorded")
+    parser.add_argument("--rollouts", choices=("recorded", "local", "ray"), default="recorded")
     parser.add_argument("--lora", action="store_true")
     parser.add_argument("--die-at", type=int)
     args = parser.parse_args()

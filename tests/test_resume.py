@@ -35,7 +35,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 def killed(out: Path, *, at_update: int) -> None:
     """A process that rolls out and trains until it is killed."""
-    arguments = [str(BASE), str(out), "--config", json.dumps(asdict(CONFIG)), "--rollouts", "made_up"]
+    arguments = [str(BASE), str(out), "--config", json.dumps(asdict(CONFIG)), "--rollouts", "local"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.ranks_main", *arguments, "--die-at", str(at_update)],
         cwd=ROOT,
@@ -56,7 +56,7 @@ def batches_logged(out: Path) -> list[int]:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
     """Four batches of real rollouts in one go."""
     out = tmp_path_factory.mktemp("straight")
-    return out, run(str(BASE), out, CONFIG, rollouts="made_up")
+    return out, run(str(BASE), out, CONFIG, rollouts="local")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
     assert batches_logged(tmp_path) == finished
     assert not (tmp_path / "final.safetensors").exists()
     assert last_checkpoint(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "checkpoint-4"
-    final = run(str(BASE), tmp_path, CONFIG, rollouts="made_up")
+    final = run(str(BASE), tmp_path, CONFIG, rollouts="local")
     assert batches_logged(tmp_path) == [*finished, 3, 4]
     assert same(final, straight[1])
     # Every number of the batches played again is the same too, times apart.
@@ -90,7 +90,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 def test_a_finished_run_is_left_as_it_is(straight: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
     out, final = straight
     shutil.copytree(out, tmp_path / "copy")
-    assert same(run(str(BASE), tmp_path / "copy", CONFIG, rollouts="made_up"), final)
+    assert same(run(str(BASE), tmp_path / "copy", CONFIG, rollouts="local"), final)
     assert batches_logged(tmp_path / "copy") == [1, 2, 3, 4]
 
 
