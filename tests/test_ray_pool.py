@@ -129,7 +129,7 @@ def test_corrupted_weights_are_refused_in_the_driver(pool: RayPool, local: Local
     assert played(collect(pool, tasks(2))) == played(collect(local, tasks(2)))
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_killed_worker_is_replaced_and_its_tasks_are_played_again(pool: RayPool, local: LocalPool) -> None:
     chosen = tasks(40)
     for worker in (pool, local):
@@ -157,7 +157,7 @@ def test_a_killed_worker_is_replaced_and_its_tasks_are_played_again(pool: RayPoo
     assert {t.turns[0].completion.policy_version for r in collect(pool, chosen[:4]) for t in r.retrieval} == {4}
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_one_worker_plays_the_same_and_leaves_no_process_behind(pool: RayPool, local: LocalPool) -> None:
     pool.close()  # a process has one cluster at a time
     others = started_here()

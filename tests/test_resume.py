@@ -25,7 +25,9 @@ from train.segments import Objective
 
 ROOT = Path(__file__).parents[1]
 # Two updates a batch, a checkpoint every other batch: checkpoint-4 and checkpoint-8.
-CONFIG = GrpoConfig(max_steps=4, tasks_per_batch=2, group_size=4, lr=1e-3, save_every=2, micro_batch=8)
+CONFIG = GrpoConfig(
+    max_steps=4, tasks_per_batch=3, group_size=3, gate="off", lr=2e-5, adam_eps=1e-6, save_every=2, micro_batch=16
+)
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -56,14 +58,18 @@ def batches_logged(out: Path) -> list[int]:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
     """Four batches of real rollouts in one go."""
     out = tmp_path_factory.mktemp("straight")
-    return out, run(str(BASE), out, CONFIG, rollouts="local")
+    final = run(str(BASE), out, CONFIG, rollouts="local")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    skipped = [line[f"update/skipped_{phase}"] for line in lines for phase in ("retrieval", "execution")]
+    assert sum(skipped) <= 2  # the base finds something to learn in nearly every update
+    return out, final
 
 
 @pytest.mark.parametrize(
     ("at_update", "finished"),
     [
         pytest.param(5, [1, 2], id="between the two updates of a batch"),
-        pytest.param(6, [1, 2, 3], id="between batches", marks=pytest.mark.slow),
+        pytest.param(6, [1, 2, 3], id="between batches", marks=pytest.mark.drill),
     ],
 )
 def test_killed_and_resumed_it_ends_with_the_same_bits(
