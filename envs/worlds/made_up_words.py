@@ -53,6 +53,99 @@ QUALITIES: tuple[str, ...] = tuple(
     """.split()
 )
 
+# Content words of everyday English, so that the tokenizer knows them whole and the base has copied each of them often.
+COMMON: tuple[str, ...] = tuple(
+    """
+    ability absence access account action activity addition adult advance advice affair agent air alphabet amount
+    anchor angle animal announce appear approach area argument arm army arrange arrive art article artist ask aspect
+    attempt attention aunt author autumn award baby bake ball band bar barrel base basic battle beach bean bear beat
+    beauty become bed begin behave belief believe bell belong bench benefit block blood blow blue board boil border
+    borrow boss bottom bounce bow boy brain branch break breath breeze brick bright bring broken brother brush build
+    bunch burn bus bush button buy cabin cable call camel camera camp candle capital captain card care carpet case
+    catch category cause cell center centre century certain chain chance change channel chapter charge chart cheap
+    chicken chief choice choose church cinema claim class clear clerk client climb cloud club coach coat coffee collar
+    collect college colour column combine come comma comment common company compare complain complete concern
+    concert condition connect consider consonant contain content contest continue control convert cookie copper corn
+    correct cottage cotton cough council cousin cover crack cream create credit cricket crime crop cross crowd cry
+    culture current curtain curve custom customer cycle damage dance danger daughter day deal debt decade decide
+    decimal decision defend define delay delete deliver demand dentist depend design desk detail develop device
+    diagram diamond dictionary differ difficult digit dinner direct disease dish display doctor document dollar
+    dolphin donkey door dot doubt dozen dragon drawer dream dress drink drop drum duck due dust duty eagle earn earth
+    east easy eat edge edit education effect effort egg elbow election electric elephant else email employ encode
+    end enemy enjoy enough enter entry envelope environment equal error escape evening event every example except
+    exchange exercise exist expect expense experience expert explain express extra fact fail fair fall fame family
+    famous fan farm fashion fault favor favourite feature feeling fence fiction fight figure film finger finish fit
+    fix flag flat flight flood flour flow fly focus fog folk follow food force forget fork form formula fortune
+    forward fox frame free freedom freeze frequent friend frog function funny furniture future gallery game gate
+    gather general gentle giant gift giraffe girl give goal goat golf good goose govern grade grain grammar grand
+    grandmother grant grass great greet grey ground guard guess guest guide guitar habit hair hall hammer handle happen
+    harvest hat hate hello help hen hide hill hire history hit hobby hole holiday holy honey hope horizon hotel huge
+    human hundred hunger hurry hurt husband ice idea image imagine impact import improve inch include income increase
+    indeed industry inform inside insect inspect instead insurance interval introduce invent invite island issue
+    jacket jam jar jewel job join joke journey joy judge juice jungle junior keep kettle keyboard kill kingdom kiss
+    knee knock knot knowledge label labour lady lamb land language large laugh law lawyer layer lazy leader league learn
+    leather leave lecture leg lemon length lesson letter library license lie life lift like likely lion lip liquid
+    literature live load local logic lonely longest look loose lose loss loud love luck lunch magazine magic mail main
+    maintain major make manage mango manner manual margin marine marriage master match material mathematics matter
+    meal meaning measure meat media medical medicine meeting melody melon member memory mention menu message metal
+    method metre middle military million mind mine minus minute mirror miss mistake mix mobile model moment monkey
+    monster month mood morning morse mother motion motor mouse movement movie muscle music mystery nail name narrow
+    nation nature near neck need needle negative nerve nest network news newspaper nice night normal notice novel nurse
+    object observe obtain occur offer officer often onion opera operate opinion opposite option orange orchestra
+    organ origin outside oven owner oxygen pace package page pain pair palace panda panel panic parade parcel parent
+    park part particular partner party pass passage passenger past patient pause peace pear peak pepper percentage
+    perform permit person phone photo phrase piano picture pigeon pilot pin pipe pitch place plan planet plant
+    plastic platform player please pleasure plenty plural plus pocket poem poet point police polite pollution pool
+    popular population position possible potato pound powder practice praise prefer prefix prepare present president
+    press pretty prevent print prison prize problem process produce profession program progress project promise
+    proof protect proud prove provide pupil purpose puzzle quality quantity quarrel question queue quick quiet quiz
+    rabbit race radio rail raise rapid reach react read ready reason receive recipe recommend rectangle reduce region
+    regular relation release relief religion remain remark remember remind remote rent repair repeat replace reply
+    require rescue research reserve respect rest restaurant return reveal review reward rhyme rhythm ribbon rice ride
+    riddle rigid ring rise risk ritual rival road robot rock roll romantic root rose royal rubber rubbish rule ruler
+    rural saddle salad salary sale sand sandwich satellite sauce sausage save scene schedule scheme science scissors
+    score screen script seal seat secret section secure seed select sell send senior sense separate series serious
+    service session settle seven several shadow shake shape share sheet shelf shell shelter shift shine shirt shock
+    shoe shoot shoulder shout shower sibling side sign signal silk simple sing sister situation skill skin skirt sleep
+    slice slide slip smart smell smile smoke snake social society sock soil soldier solid solution solve source
+    south space speak special species speech spell spend spider spin spirit split sport spot spread spring stable
+    staff stage stair stamp stand standard state statement steal steam steel stem stick still stock stomach storage
+    store story straight strange stranger stream street stretch strike structure struggle student study style subject
+    success sudden suffix sugar suggest suit suitable summer supper supply support surface surname surprise survey
+    swim swing switch syllable symbol system table tail talent talk target task taste tax team tear technique
+    technology telephone temple tennis tension tent term test text thanks theory thermometer thief thing thousand
+    thread threat throat thumb thunder tie tiger tight timber time tiny title toast today toe tomato tomorrow tongue
+    tooth topic total touch tour toward town track trade tradition traffic trail transfer transport trap travel
+    treasure treat tree trend trial tribe trick trip trouble truck true trumpet trust truth try tube tunnel turkey
+    turtle twin twist type typical ugly umbrella uncle under understand uniform union unique unit universe university
+    update upset urban useful usual vacation valley value vary vast vegetable vehicle version victory video view
+    violin virtue visit visitor vocabulary volcano voyage wage wait wake walk wallet want war warm warning waste watch
+    wave wealth weapon weather web wedding week weigh welcome west whale wheat whisper whistle whole wife wild willow
+    window wing winner winter wisdom wise wish wolf woman wonder wood wool work world worry worth wound wrap wrist
+    wrong yard yellow yesterday young youth zebra zero zone
+    """.split()
+)
+
+# Words that hold sentences together. No need is made of them; they are recited, so that they can be copied.
+LITTLE: tuple[str, ...] = tuple(
+    """
+    a about above after afterwards again against ago ahead all almost alone along already also although always am
+    among an and another any anybody anything apart are around as at away back be because been before behind being
+    below beneath beside besides between beyond both but by can could did do does doing done down during each either
+    else even ever every except far few finally first five for found four from further gave get given goes going gone
+    got had half has have having he hence her here him his how however i if in indeed inside instead into is it its
+    itself just kept knew know known last later least less let like made many may me meanwhile might mine more most much
+    must my near neither never next nine no nobody none nor not nothing now of off often on once one only onto or other
+    our out over own past per perhaps please put quite rather said same second see seen seven shall she should since six
+    so some somebody something soon still such take taken tell ten than that the their them then there these they thing
+    third this those though three through throughout till to together too told took toward two under until up upon us
+    used very was way we well went were what when whenever where whether which while who whole whom whose why will with
+    within without work worked would yes yet you your yours
+    January February March April May June July August September October November December
+    Monday Tuesday Wednesday Thursday Friday Saturday Sunday
+    """.split()
+)
+
 # Where the need stands in an instruction. The words around it are what tells a need from a remark.
 FRAMES: tuple[str, ...] = (
     "bring me {need}",

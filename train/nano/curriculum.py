@@ -10,7 +10,8 @@ from envs.dialects import DIALECTS, SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA
 from envs.episode import EXECUTION_RULES, RETRIEVAL_RULES
 from envs.types import PolicyMessage, Prompt, ToolCall
 from envs.view import ToolView, label_of
-from envs.worlds.made_up import MadeUpEpisode, Style, made_up_episode, made_up_match
+from envs.worlds.made_up import MadeUpEpisode, Style, known_words, made_up_episode, made_up_match, made_up_sentence
+from envs.worlds.made_up_words import SECOND_FRAMES
 from retriever.base.seeds import derive_random, derive_seed
 from rollout.collect import Collector
 from rollout.config import GroupPlan, RolloutConfig
@@ -62,11 +63,13 @@ def copy_drill(renderer: Renderer, random: Random, *, rounds: int) -> Segment:
 
 
 def recite_drill(renderer: Renderer, seed: int, index: int) -> Segment:
-    """Say whole instructions again: long copies of running text, where words recur."""
+    """Say whole instructions and sentences again: long copies of running text, where words recur."""
     ids: list[int] = []
     mask: list[bool] = []
-    for number in range(3):
-        text = f" {made_up_episode(seed, 3 * index + number, style='phrases').task.instruction}"
+    instruction = made_up_episode(seed, index, style="phrases").task.instruction
+    random = derive_random(seed, "sentences", index)
+    for said in (instruction, made_up_sentence(random), made_up_sentence(random)):
+        text = f" {said}"
         for role, trained in (("user", False), ("assistant", True)):
             _append_message(
                 renderer, role, renderer.tokenizer.encode(text, add_special_tokens=False), trained, ids, mask
@@ -75,37 +78,49 @@ def recite_drill(renderer: Renderer, seed: int, index: int) -> Segment:
 
 
 def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: int, style: Style = "words") -> Segment:
-    """A list of descriptions, then needs one after another: which is meant?"""
+    """A list of descriptions, then needs one after another, or two at a time: which are meant?"""
     lines, questions = made_up_match(random, candidates=candidates, rounds=rounds, style=style)
     ids: list[int] = []
     mask: list[bool] = []
-    turns = [("system", "\n".join(lines), False)]
-    for question, label in questions:
-        turns += [("user", f" {question}", False), ("assistant", label, True)]
-    for role, text, trained in turns:
-        _append_message(renderer, role, renderer.tokenizer.encode(text, add_special_tokens=False), trained, ids, mask)
+
+    def say(role: str, text: str, *, trained: bool = False) -> None:
+        content = renderer.tokenizer.encode(text, add_special_tokens=False)
+        _append_message(renderer, role, content, trained, ids, mask)
+
+    say("system", "\n".join(lines))
+    if random.random() < 0.5:
+        for question, label in questions:
+            say("user", f" {question}")
+            say("assistant", label, trained=True)
+    else:  # as a selection for a chained task is written
+        for (first, label), (second, other) in zip(questions[::2], questions[1::2], strict=False):
+            say("user", random.choice(SECOND_FRAMES).format(first=first, second=second))
+            call = ToolCall(name=SELECT, arguments={"names": list(dict.fromkeys((label, other)))})
+            selection = renderer.completion_ids(PolicyMessage(calls=(call,)))[:-1]
+            _append_message(renderer, "assistant", selection, True, ids, mask)
     return _segment(ids, mask)
 
 
-def curriculum(renderer: Renderer, *, seed: int, tokens: int, style: Style) -> Iterator[Segment]:
+def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segment]:
     """About `tokens` training tokens.
 
-    From random weights (`words`): copying, then matching ever longer lists, then ever more episodes. From a model that
-    has these (`phrases`): longer copies, harder matches, episodes in running text.
+    First drills alone: copying, and matching ever longer lists; then episodes between them, from bare key words to
+    needs in running text.
     """
     spent, index = 0, 0
     while spent < tokens:
         progress = spent / tokens
         random = derive_random(seed, "drill", index)
-        copying, matching = next(shares for until, shares in _SHARES[style] if progress < until)
+        copying, matching, running_text = next(shares for until, shares in _SHARES if progress < until)
+        style: Style = "phrases" if random.random() < running_text else "words"
         draw = random.random()
         if draw < copying and style == "phrases":
             built = [recite_drill(renderer, derive_seed(seed, "recite"), index)]
         elif draw < copying:
             built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
         elif draw < copying + matching:
-            longest = 10 if style == "phrases" or progress > 0.12 else 6 if progress > 0.06 else 3
-            size = random.randint(4 if style == "phrases" else 2, longest)
+            longest = 10 if progress > 0.07 else 6 if progress > 0.035 else 3
+            size = random.randint(2, longest)
             built = [match_drill(renderer, random, rounds=random.randint(5, 12), candidates=size, style=style)]
         else:
             built = episode_segments(renderer, derive_seed(seed, "episodes"), index, style)
@@ -115,18 +130,24 @@ def curriculum(renderer: Renderer, *, seed: int, tokens: int, style: Style) -> I
         index += 1
 
 
-# (until this share of the tokens, (share of copy drills, of match drills)); the rest are episodes
-_SHARES: dict[Style, tuple[tuple[float, tuple[float, float]], ...]] = {
-    "words": ((0.06, (0.6, 0.4)), (0.15, (0.1, 0.7)), (0.5, (0.05, 0.3)), (1.01, (0.02, 0.12))),
-    "phrases": ((0.5, (0.1, 0.35)), (1.01, (0.05, 0.2))),
-}
+# (until this share of the tokens, (share of copy drills, share of match drills, of these and of the episodes those in
+# running text)); what is no drill is an episode
+_SHARES: tuple[tuple[float, tuple[float, float, float]], ...] = (
+    (0.04, (0.6, 0.4, 0.2)),
+    (0.1, (0.15, 0.65, 0.3)),
+    (0.35, (0.1, 0.3, 0.5)),
+    (1.01, (0.06, 0.18, 0.75)),
+)
 
 
 def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
     """What made-up episodes show and say, as text, for training the tokenizer."""
     dialect = DIALECTS["qwen3"]
+    for _ in range(count // 100):  # often enough that whole words come before the pieces of invented ones
+        yield from (f" {word}" for word in known_words())
+        yield from (f" {word}{ending}" for word in known_words() for ending in ("s", "ed", "ing", "er", "ly"))
     for index in range(count):
-        episode = made_up_episode(seed, index)
+        episode = made_up_episode(seed, index, style="phrases" if index % 2 else "words")
         view = ToolView(NANO_ENV, seed=index)
         tools = tuple(view.schema(tool) for tool in list(episode.tools.values())[:2])
         searches = (SEARCH_SCHEMA, SELECT_SCHEMA)
@@ -143,6 +164,7 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
             yield from dialect.write(PolicyMessage(calls=(call,)))
         yield from episode.results.values()
         yield from ("system\n", "user\n", "assistant\n")
+        yield from (f" {made_up_sentence(derive_random(seed, 'sentence', index, number))}" for number in range(3))
 
 
 def _append_message(

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from envs.dialects import Qwen3Dialect
 from envs.episode import EXECUTION_RULES, RETRIEVAL_RULES
 
-VOCABULARY = 2048
+VOCABULARY = 4096
 CONTEXT = 2048
 # Qwen3's own spelling and order; the first three are special, the others are not, as in its tokenizer.
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
