@@ -1,7 +1,7 @@
 """What each command does, as a sequence of stages. Every function may be called again on an interrupted run."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rollout.policy import load_model, load_tokenizer
 from train.evaluation.summary import build_summary
 from train.evaluation.tables import rich_tables
 from train.export import ModelCard, export_model, push_to_hub
-from train.report.render import write_report
+from train.report.render import write_comparison, write_report
 from train.tracking import JsonlTracker, Tracker, Trackers, WandbTracker
 
 SECONDS = "seconds.json"
@@ -100,6 +100,12 @@ def push(folder: Path, *, repo: str, private: bool, dry_run: bool) -> None:
 def report(run: RunFolder) -> Path:
     """The run's self-contained HTML report."""
     return write_report(run.path)
+
+
+def compare(runs: Sequence[RunFolder], *, out: Path) -> Path:
+    """The curves and the last stages of several runs on one page."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_comparison([run.path for run in runs], out)
 
 
 def show(display: Display, summary: Mapping[str, Any], made: list[Path]) -> None:

@@ -175,32 +175,32 @@ class TransformersEngine:
             else:
                 waiting.append(job)
         self._waiting = waiting
-        fresh: list[list[int]] = []
-        starts: list[int] = []
+        fresh: dict[int, list[tuple[_Job, int, list[int]]]] = {}  # width → (job, tokens kept, new tokens)
         for job in jobs:
             job.row, held = self._sessions[job.request.session]
             ids = list(job.request.ids[:-1])  # the last token is the first decode step's
             kept = len(held) if held == ids[: len(held)] else 0
-            fresh.append(ids[kept:])
-            starts.append(kept)
             self._sessions[job.request.session] = (job.row, ids)
+            if new := ids[kept:]:
+                # Powers of two: short observations are not padded to the width of long prompts.
+                width = max(_ROW_MULTIPLE, 1 << (len(new) - 1).bit_length())
+                fresh.setdefault(width, []).append((job, kept, new))
         self._running += jobs
-        if not any(fresh):
-            return
-        count = _rounded(len(jobs), _ROW_MULTIPLE) if self._config.deterministic else len(jobs)
-        width = max(map(len, fresh))
+        for share in fresh.values():
+            self._prefill_rows(share)
+
+    def _prefill_rows(self, share: Sequence[tuple[_Job, int, list[int]]]) -> None:
+        """One pass over the new tokens of (job, tokens kept, new tokens)."""
+        width = max(len(new) for _, _, new in share)
         if self._config.deterministic:
-            width = _rounded(width, _ROW_MULTIPLE)
-        ids_tensor = torch.zeros(count, width, dtype=torch.long)
-        rows = torch.zeros(count, dtype=torch.long)
-        begins = torch.zeros(count, dtype=torch.long)
-        spare = self._config.max_concurrent  # padding rows write into a row of their own
-        rows[len(jobs) :] = spare
-        for index, (job, new) in enumerate(zip(jobs, fresh, strict=True)):
+            width = _rounded(width, _ROW_MULTIPLE)  # and so the rows of each matmul, however few the requests
+        ids_tensor = torch.zeros(len(share), width, dtype=torch.long)
+        for index, (_, _, new) in enumerate(share):
             ids_tensor[index, : len(new)] = torch.tensor(new, dtype=torch.long)
-            rows[index], begins[index] = job.row, starts[index]
+        rows = torch.tensor([job.row for job, _, _ in share])
+        begins = torch.tensor([kept for _, kept, _ in share])
         positions = begins[:, None] + torch.arange(width)[None]
-        self.prefilled_tokens += sum(map(len, fresh))
+        self.prefilled_tokens += sum(len(new) for _, _, new in share)
         length = int((begins + width).max())
         self._forward(self._network.base_model, ids_tensor, positions, rows, length, _PREFILL_BUCKET)
 

@@ -15,6 +15,7 @@ from rollout.engine import GenerationRequest
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Completion, FinishReason, Sampling
 from tests.ranks_main import tiny_policy
+from train.nano.model import VOCABULARY
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=12)
 NO_STOP = -1
@@ -127,7 +128,7 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     async def draw_all() -> list[int]:
         return await asyncio.gather(*map(draw, range(count)))
 
-    drawn = torch.bincount(torch.tensor(asyncio.run(draw_all())), minlength=2048) / count
+    drawn = torch.bincount(torch.tensor(asyncio.run(draw_all())), minlength=VOCABULARY) / count
     with torch.no_grad():
         likely = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1].float() / 0.8, -1)
     top = likely.topk(5).indices

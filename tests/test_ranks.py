@@ -107,9 +107,9 @@ def test_the_world_must_be_as_large_as_the_launcher_said(monkeypatch: pytest.Mon
 
 
 CASES = [
-    pytest.param(None, False, id="torchrun-full", marks=pytest.mark.drill),
-    pytest.param(2, True, id="zero2-lora", marks=pytest.mark.drill),
-    pytest.param(3, False, id="zero3-full", marks=pytest.mark.drill),
+    pytest.param(None, False, id="torchrun-full", marks=pytest.mark.slow),
+    pytest.param(2, True, id="zero2-lora", marks=pytest.mark.slow),
+    pytest.param(3, False, id="zero3-full", marks=pytest.mark.slow),
     pytest.param(None, True, id="torchrun-lora", marks=pytest.mark.drill),
     pytest.param(2, False, id="zero2-full", marks=pytest.mark.drill),
     pytest.param(3, True, id="zero3-lora", marks=pytest.mark.drill),
