@@ -101,18 +101,21 @@ class Stages:
 
     # --- the cold start ----------------------------------------------------------------------------------------------
 
-    def sft(self, *, name: str = "sft", expert_skill: float | None = None, epochs: float | None = None) -> str:
-        """Imitate the expert from the starting policy; returns the checkpoint's path."""
+    def sft(self, *, name: str = "sft", expert_skill: float | None = None, longer: float = 1.0) -> str:
+        """Imitate the expert from the starting policy; returns the checkpoint's path.
+
+        `longer` times as long as the config says: on more tasks or, where a set has no more of them, in more epochs.
+        """
         out = self.folder / "checkpoints" / name
         if (out / TRAINED).is_file():
             return str(out)
         config = self.config
-        settings = replace(
-            config.sft,
-            expert_skill=config.sft.expert_skill if expert_skill is None else expert_skill,
-            epochs=config.sft.epochs if epochs is None else epochs,
-        )
-        segments = sft_segments(self.expert_rollouts(settings.expert_skill))
+        skill = config.sft.expert_skill if expert_skill is None else expert_skill
+        wanted = round(config.sft.tasks * longer)
+        rollouts = self.expert_rollouts(wanted, skill)
+        epochs = config.sft.epochs * wanted / max(1, len(rollouts)) if longer > 1 else config.sft.epochs
+        settings = replace(config.sft, expert_skill=skill, tasks=wanted, epochs=epochs)
+        segments = sft_segments(rollouts)
         if not segments:
             raise UserError("the expert solved no task; sft.tasks is 0, or the world's tasks name no gold tools")
         tokenizer, model = load_tokenizer(self.start_path), load_model(self.start_path, config.model)
@@ -136,10 +139,10 @@ class Stages:
         save_policy(trained, tokenizer, out)
         return str(out)
 
-    def expert_rollouts(self, skill: float) -> list[TaskRollouts]:
-        """What the scripted expert does with the training tasks of the cold start."""
+    def expert_rollouts(self, count: int, skill: float) -> list[TaskRollouts]:
+        """What the scripted expert does with the first `count` training tasks of the cold start."""
         config = self.config
-        tasks = self.world.tasks("train", config.sft.tasks, derive_seed(config.seed, "sft"))
+        tasks = self.world.tasks("train", count, derive_seed(config.seed, "sft"))
         tools = {tool.id: tool for tool in self.world.catalogue}
         expert = Expert(tasks, tools, candidate_line=config.env.candidate_line, skill=skill)
         renderer = Renderer(load_tokenizer(self.start_path), DIALECTS[config.env.dialect])

@@ -61,8 +61,8 @@ def _run_seed(config: RunConfig, folder: Path, display: Display) -> None:
             rl = stages.grpo(cold)
         scores["rl"] = stages.evaluate("rl", rl)
         # Control 1 trains on the cold start's expert for the cold start's time and RL's together.
-        longer = config.sft.epochs * (1 + seconds.value["rl"] / max(1.0, seconds.value["sft"]))
-        scores["more_sft"] = stages.evaluate("more_sft", stages.sft(name="more_sft", epochs=round(longer, 2)))
+        longer = 1 + seconds.value["rl"] / max(1.0, seconds.value["sft"])
+        scores["more_sft"] = stages.evaluate("more_sft", stages.sft(name="more_sft", longer=round(longer, 2)))
         competent = stages.sft(name="competent_sft", expert_skill=1.0)
         scores["competent_sft"] = stages.evaluate("competent_sft", competent)
         summary = build_summary(

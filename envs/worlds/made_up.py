@@ -60,6 +60,8 @@ def made_up_episode(seed: int, index: int, *, style: Style = "words", candidates
     random = derive_random(seed, "made-up", style, index) if style != "words" else derive_random(seed, "made-up", index)
     chained = random.random() < 0.5
     needs = [_Need(random, style) for _ in range(2 if chained else 1)]
+    while chained and needs[1].phrase == needs[0].phrase:  # the oracle goes by it
+        needs[1] = _Need(random, style)
     first = needs[0]
     tools = {f"t{number}": need.tool(f"t{number}", random) for number, need in enumerate(needs)}
     values = [need.values(random) for need in needs]
@@ -107,6 +109,7 @@ class _Need:
             if len(self.words) == 1 or random.random() < 0.5
             else random.sample(self.words, len(self.words) - 1)
         )
+        self.kept = kept  # what is asked for: no other tool on offer has all of it
         if style == "phrases":  # as a need is worded, so need its tool not be described to the letter
             kept = [_inflected(word, random) for word in kept]
         self.phrase = " ".join(kept) if style == "words" else random.choice(PHRASES[len(kept)]).format(*kept)
@@ -118,16 +121,20 @@ class _Need:
         return _tool(id, _description(self.words, random), self.names, self.kinds)
 
     def distractor(self, id: str, random: Random) -> ToolDoc:
-        """Half of them near-duplicates: the same words but for one or two."""
-        words = list(self.words)
+        """Half of them near-duplicates: the same words, but for one that is asked for."""
         if random.random() < 0.5:
-            words[random.randrange(len(words))] = _word(random)
+            words = self.words_but_one(random)
         else:
             words = [_word(random) for _ in range(random.choice((2, 3, 4)))]
-            if random.random() < 0.3:
+            if len(self.kept) > 1 and random.random() < 0.3:
                 words[0] = random.choice(self.words)
         kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2)))]
         return _tool(id, _description(words, random), _parameter_names(random, len(kinds)), kinds)
+
+    def words_but_one(self, random: Random) -> list[str]:
+        """Its words, with another in place of one that is asked for."""
+        replaced = self.words.index(random.choice(self.kept))
+        return [*self.words[:replaced], _word(random), *self.words[replaced + 1 :]]
 
     def values(self, random: Random) -> list[tuple[str, Any, str]]:
         """(parameter, value, its JSON spelling), in the schema's order."""
@@ -321,8 +328,8 @@ def made_up_match(
     while len(needs) < candidates:
         need = _Need(random, style)
         if needs and random.random() < 0.4:  # near-duplicates: one word apart
-            need.words = list(random.choice(needs).words)
-            need.words[random.randrange(len(need.words))] = _word(random)
+            need.words = random.choice(needs).words_but_one(random)
+            need.kept = need.words
             need.phrase = " ".join(need.words)
         needs.append(need)
     start = random.randrange(8)

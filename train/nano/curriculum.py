@@ -133,9 +133,9 @@ def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segmen
 # (until this share of the tokens, (share of copy drills, share of match drills, of these and of the episodes those in
 # running text)); what is no drill is an episode
 _SHARES: tuple[tuple[float, tuple[float, float, float]], ...] = (
-    (0.04, (0.6, 0.4, 0.2)),
-    (0.1, (0.15, 0.65, 0.3)),
-    (0.35, (0.1, 0.3, 0.5)),
+    (0.08, (0.7, 0.3, 0.2)),
+    (0.16, (0.35, 0.4, 0.3)),
+    (0.4, (0.1, 0.3, 0.5)),
     (1.01, (0.06, 0.18, 0.75)),
 )
 

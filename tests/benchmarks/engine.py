@@ -1,0 +1,60 @@
+"""The rollout engine against `generate` of transformers: the same greedy tokens for the same ragged prompts.
+
+python -m tests.benchmarks.engine
+"""
+
+import asyncio
+from random import Random
+
+import torch
+
+from rollout.config import ModelConfig, RolloutConfig
+from rollout.engine import GenerationRequest
+from rollout.policy import load_model
+from rollout.transformers_engine import TransformersEngine
+from rollout.types import Sampling
+from tests.benchmarks.timing import side_by_side
+from train.nano.base import base_path
+
+PROMPTS, NEW_TOKENS = 32, 64
+
+
+def main() -> None:
+    """Print both."""
+    torch.set_num_threads(1)
+    random = Random(0)
+    model = load_model(base_path(), ModelConfig())
+    prompts = [[random.randrange(256, 2000) for _ in range(random.randint(60, 240))] for _ in range(PROMPTS)]
+    engine = TransformersEngine(model, stop_ids=[], config=RolloutConfig())
+    sampling = Sampling(temperature=0.0, max_new_tokens=NEW_TOKENS)
+    found: dict[str, list[list[int]]] = {}
+
+    async def together() -> list[list[int]]:
+        requests = [
+            GenerationRequest(session=str(index), ids=tuple(prompt), sampling=sampling, seed=0)
+            for index, prompt in enumerate(prompts)
+        ]
+        completions = await asyncio.gather(*map(engine.generate, requests))
+        for request in requests:
+            engine.close_session(request.session)
+        return [list(completion.ids) for completion in completions]
+
+    def ours() -> None:
+        found["ours"] = asyncio.run(together())
+
+    def theirs() -> None:
+        width = max(map(len, prompts))
+        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        made = model.generate(
+            ids, attention_mask=mask, do_sample=False, min_new_tokens=NEW_TOKENS, max_new_tokens=NEW_TOKENS
+        )
+        found["theirs"] = made[:, width:].tolist()
+
+    side_by_side(ours, theirs, names=("engine", "transformers generate"))
+    same = sum(a == b for a, b in zip(found["ours"], found["theirs"], strict=True))
+    print(f"{same} of {PROMPTS} completions are the same tokens; {PROMPTS * NEW_TOKENS} tokens a round")
+
+
+if __name__ == "__main__":
+    main()
