@@ -12,7 +12,7 @@ from retriever.base.errors import UserError
 from retriever.config import RetrieverConfig
 from rewards.config import RewardConfig
 from rollout.config import ModelConfig, RolloutConfig
-from train.config import EvaluationConfig, GrpoConfig, SftConfig
+from train.config import EvaluationConfig, GrpoConfig, SftConfig, zero_stage
 from train.tracking import TrackingConfig
 
 PRESETS = Path(__file__).parent
@@ -41,6 +41,22 @@ class RunConfig:
             raise UserError(f"name={self.name!r} cannot name a folder; use letters, digits, '_', '-' and '.'")
         if self.seed < 0:
             raise UserError(f"seed={self.seed} is negative; give 0 or more")
+
+    def check_trainable(self) -> None:
+        """Raises UserError for a GRPO run that could only fail, or train nothing, later on."""
+        grpo, model = self.grpo, self.model
+        if not self.world.executes and grpo.gate != "closed":
+            raise UserError(
+                f"grpo.gate={grpo.gate}: the tools of world.kind={self.world.kind} cannot be executed yet; "
+                "give grpo.gate=closed to train searching and selecting alone"
+            )
+        if model.dtype == "bfloat16" and not model.lora and grpo.deepspeed is None:
+            raise UserError(
+                "model.dtype=bfloat16 with all weights trained: steps of grpo.lr would be rounded away; give "
+                "model.dtype=float32 or model.lora=true, or use launch/train_deepspeed.sh, which keeps fp32 weights"
+            )
+        if model.dtype == "bfloat16" and model.lora and zero_stage(grpo.deepspeed) == 3:
+            raise UserError("grpo.deepspeed: ZeRO-3 does not take a LoRA adapter over bfloat16 weights; give ZERO=2")
 
 
 def preset_names() -> list[str]:

@@ -50,10 +50,10 @@ def data_overrides(folder: str) -> list[str]:
     """The overrides that `--data FOLDER` stands for. Raises UserError when the folder is of no known kind."""
     path = Path(folder).expanduser()
     if (path / "tools.jsonl").is_file():
-        return ["world.kind=files", f"world.data={path}", "evaluation.splits=[test]"]
+        return ["world.kind=files", f"world.data={path}", "evaluation.splits=[test]", "grpo.gate=closed"]
     if list(path.glob("**/test_instruction")):
         overrides = ["world.kind=stabletoolbench", f"world.data={path}", "evaluation.splits=[test]"]
-        return [*overrides, "retriever.document=toolbench"]
+        return [*overrides, "grpo.gate=closed", "retriever.document=toolbench"]
     raise UserError(
         f"--data {folder}: neither tools.jsonl nor StableToolBench's test_instruction there; check the path"
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from configs.load import to_dict
 from launch.display import Display
-from launch.run_folder import RunFolder
+from launch.run_folder import RunFolder, first_rank
 from launch.stages import TRAINED, Stages, stages_of
 from launch.study import run_study
 from retriever.base.errors import UserError
@@ -28,6 +28,7 @@ SECONDS = "seconds.json"
 
 def quickstart(run: RunFolder) -> None:
     """World, expert, SFT, GRPO, an evaluation after each, export and report; ends with a table and paths."""
+    run.config.check_trainable()
     with _stages(run) as (stages, clock):
         scores = {}
         wanted = run.config.evaluation.stages
@@ -55,6 +56,7 @@ def sft(run: RunFolder) -> None:
 
 def grpo(run: RunFolder) -> None:
     """GRPO alone, from model.path; under torchrun and deepspeed on every rank."""
+    run.config.check_trainable()
     with _stages(run) as (stages, _):
         stages.display.say(stages.grpo(stages.start_path))
 
@@ -70,6 +72,7 @@ def evaluate(run: RunFolder) -> None:
 
 def study(run: RunFolder, *, seeds: tuple[int, ...]) -> None:
     """The quickstart over several seeds, with controls of RL's extra time."""
+    run.config.check_trainable()
     display = Display(Console())
     display.say(f"\n{run_study(run.config, run.path, seeds=seeds, display=display)}")
 
@@ -120,6 +123,10 @@ def show(display: Display, summary: Mapping[str, Any], made: list[Path]) -> None
 @contextmanager
 def _stages(run: RunFolder) -> Iterator[tuple[Stages, Any]]:
     """The stages of a run, its trackers closed and its seconds kept over interruptions; yields (stages, clock)."""
+    if not first_rank():  # it trains along, and says and writes nothing
+        with stages_of(run.config, run.path, display=Display(Console(quiet=True)), tracker=Trackers()) as stages:
+            yield stages, time.perf_counter
+        return
     display = Display(Console())
     before = float(_json_or_empty(run.path / SECONDS).get("seconds", 0.0))
     started = time.perf_counter()

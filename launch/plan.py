@@ -15,7 +15,7 @@ from configs.load import dump_yaml
 from configs.schema import RunConfig
 from launch.manifest import memory_bytes, usable_cores
 from launch.run_folder import folder_of, folder_state
-from retriever.base.errors import UserError
+from train.config import zero_stage
 from train.nano.base import BASE
 
 STAGES = {
@@ -51,7 +51,9 @@ class ModelShape:
 
 
 def plan_text(command: str, config: RunConfig) -> str:
-    """The plan as YAML comments, and the config under it."""
+    """The plan as YAML comments, and the config under it. Raises UserError for what could not be run."""
+    if command in ("quickstart", "study", "grpo"):
+        config.check_trainable()
     shape = model_shape(config.model.path)
     lines = [
         f"toolscout {command}: the plan; nothing was run",
@@ -133,16 +135,6 @@ def worker_bytes(config: RunConfig, shape: ModelShape) -> float:
     width = 2 if config.model.dtype == "bfloat16" else 4
     cache = config.rollout.max_concurrent * config.rollout.max_context * shape.kv_bytes * width / 2
     return WORKER_BASE_BYTES + shape.parameters * width + cache
-
-
-def zero_stage(path: str | None) -> int:
-    """The ZeRO stage of a DeepSpeed config, 0 without one. Raises UserError for a file that cannot be read."""
-    if path is None:
-        return 0
-    try:
-        return int(json.loads(Path(path).read_text())["zero_optimization"]["stage"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"grpo.deepspeed={path}: no DeepSpeed config with zero_optimization.stage ({error})") from None
 
 
 def model_shape(path: str) -> ModelShape | None:

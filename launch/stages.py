@@ -5,8 +5,10 @@ checkpoints/sft, checkpoints/grpo/checkpoint-*, checkpoints/rl, evaluation/<stag
 """
 
 import asyncio
+import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,10 +21,11 @@ from envs.types import Task
 from envs.worlds.world import World, build_world
 from launch.display import Display
 from retriever.base.errors import UserError
+from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever
-from rollout.collect import Collector
+from rollout.collect import Collector, refuse_losses
 from rollout.config import GroupPlan
 from rollout.engine import ScriptedEngine
 from rollout.expert import Expert
@@ -34,7 +37,7 @@ from rollout.renderer import Renderer
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import weight_update
 from rollout.worker import WorkerSpec
-from train.distributed import full_weights
+from train.distributed import forget_deepspeed, full_weights
 from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
 from train.grpo import DecoupledGrpoTrainer
@@ -42,9 +45,10 @@ from train.nano.base import base_path
 from train.objectives import ScoredGroup, decoupled_groups
 from train.sft import run_sft, sft_segments
 from train.source import RolloutSource, updates_per_batch
-from train.tracking import EpisodeLog, Tracker
+from train.tracking import EpisodeLog, Tracker, read_metrics
 
-TRAINED = "trained.ok"  # written last into a finished checkpoint folder
+TRAINED = "trained.json"  # written last into a finished checkpoint folder
+BATCH_SECONDS = ("time/generation_s", "time/gap_s", "time/update_")  # metrics that add up to a generation batch's time
 SAMPLE_EPISODES = 3
 
 
@@ -94,10 +98,12 @@ class Stages:
         pool = self.pool(model_path)
         model = load_model(model_path, config.model)
         pool.push(weight_update(0, trainable(model)))
-        plan = GroupPlan(group_size=1, gate="off" if self.world.call else "closed")
+        plan = GroupPlan(group_size=1, gate="off" if self.config.world.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance:
-            return pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
+            rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
+        refuse_losses(rollouts, config.rollout, what=what)
+        return rollouts
 
     # --- the cold start ----------------------------------------------------------------------------------------------
 
@@ -118,7 +124,11 @@ class Stages:
         segments = sft_segments(rollouts)
         if not segments:
             raise UserError("the expert solved no task; sft.tasks is 0, or the world's tasks name no gold tools")
-        tokenizer, model = load_tokenizer(self.start_path), load_model(self.start_path, config.model)
+        # Of all weights, an optimizer needs fp32 ones: in bfloat16 its small steps would be rounded away.
+        mixed = config.model.dtype == "bfloat16" and not config.model.lora
+        loaded = replace(config.model, dtype="float32") if mixed else config.model
+        tokenizer, model = load_tokenizer(self.start_path), load_model(self.start_path, loaded)
+        started = time.perf_counter()
         with self.display.steps(f"SFT on {len(segments)} segments") as step:
 
             def log(number: int, steps: int, metrics: Any) -> None:
@@ -135,8 +145,9 @@ class Stages:
                 out=out,
                 seed=derive_seed(config.seed, name) % 2**31,
                 log=log,
+                bf16=mixed,
             )
-        save_policy(trained, tokenizer, out)
+        save_policy(trained, tokenizer, out, seconds=time.perf_counter() - started)
         return str(out)
 
     def expert_rollouts(self, count: int, skill: float) -> list[TaskRollouts]:
@@ -154,11 +165,12 @@ class Stages:
             env=config.env,
             rollout=config.rollout,
         )
-        plan = GroupPlan(group_size=1, gate="gold" if self.world.call else "closed")
+        plan = GroupPlan(group_size=1, gate="gold" if self.config.world.executes else "closed")
         sampling = Sampling(max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar("expert trajectories", 1) as advance:
             rollouts = asyncio.run(collector.collect(tasks, plan, sampling=sampling, seed=config.seed))
             advance(1)
+        refuse_losses(rollouts, config.rollout, what="expert")
         return rollouts
 
     # --- reinforcement learning --------------------------------------------------------------------------------------
@@ -198,9 +210,15 @@ class Stages:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         weights = full_weights(trainer.accelerator.unwrap_model(trainer.model))
         if first:
+            forget_deepspeed()  # under ZeRO-3 a model would be loaded in pieces, and this rank alone loads one
             fresh = load_model(start, config.model)
             load_trainable(fresh, weights, source=str(checkpoints))
-            save_policy(fresh, tokenizer, out)
+            batches = [row for row in read_metrics(self.folder / "metrics.jsonl") if row["stage"] == "rl"]
+            # Of each batch once, however often the run was interrupted.
+            spent = (
+                row[key] for row in batches for key in row if key in BATCH_SECONDS or key.startswith(UPDATE_SECONDS)
+            )
+            save_policy(fresh, tokenizer, out, seconds=sum(spent))
         return str(out)
 
     def _source(self, start: str) -> RolloutSource:
@@ -211,6 +229,7 @@ class Stages:
                 "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
             ),
             sampling=Sampling(temperature=config.rollout.temperature, max_new_tokens=config.rollout.max_new_tokens),
+            rollout=config.rollout,
             rewards=config.reward,
             config=config.grpo,
             seed=config.seed,
@@ -269,21 +288,36 @@ def stages_of(config: RunConfig, folder: Path, *, display: Display, tracker: Tra
         stages.close()
 
 
-def save_policy(model: Any, tokenizer: Any, out: Path) -> None:
-    """Merged safetensors and tokenizer, in place of whatever an interrupted attempt left; marked as complete last."""
+def save_policy(model: Any, tokenizer: Any, out: Path, *, seconds: float) -> None:
+    """Merged safetensors and tokenizer, in place of whatever an interrupted attempt left; marked as complete last.
+
+    `seconds` of training are noted for those who compare stages.
+    """
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     merged(model).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    (partial / TRAINED).write_text("complete\n")
+    write_json(partial / TRAINED, {"seconds": round(seconds, 1)})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
 
 
+def trained_seconds(checkpoint: str) -> float:
+    """How long the stage trained that left this checkpoint."""
+    return float(read_json(Path(checkpoint) / TRAINED, what="note of a finished stage")["seconds"])
+
+
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint: the Trainer writes its state file last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The newest complete checkpoint: the Trainer writes its state file last, and a torn one does not count."""
+    found = [path for path in folder.glob("checkpoint-*") if _is_json(path / "trainer_state.json")]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def reward_line(metrics: Any) -> str:

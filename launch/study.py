@@ -1,21 +1,21 @@
 """The study: the quickstart over several seeds, and whether RL is worth its time.
 
 For each seed, on the same evaluation tasks: the cold start and RL; more SFT on the same expert for as long as RL took
-(control 1); SFT on a competent expert (control 2). Resumable: what lies in a seed's folder is not made again.
+(control 1); the same on a competent expert (control 2). Resumable: what lies in a seed's folder is not made again.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from time import perf_counter
 from typing import Any
 
 from rich.table import Table
 
 from configs.schema import RunConfig
 from launch.display import Display
-from launch.stages import stages_of
+from launch.stages import stages_of, trained_seconds
 from retriever.base.files import read_json, write_json
 from train.evaluation.summary import build_summary
 from train.report.render import write_comparison, write_report
@@ -52,47 +52,24 @@ def _run_seed(config: RunConfig, folder: Path, display: Display) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     metrics = JsonlTracker(folder / "metrics.jsonl")
     with stages_of(config, folder, display=display, tracker=metrics) as stages:
-        seconds = _Seconds(folder / "seconds.json")
-        scores = {"base": stages.evaluate("base", stages.start_path)}
-        with seconds.of("sft"):
-            cold = stages.sft()
+        started = time.perf_counter()
+        scores = {"base": stages.evaluate("base", stages.start_path)} if "base" in config.evaluation.stages else {}
+        cold = stages.sft()
         scores["sft"] = stages.evaluate("sft", cold)
-        with seconds.of("rl"):
-            rl = stages.grpo(cold)
+        rl = stages.grpo(cold)
         scores["rl"] = stages.evaluate("rl", rl)
-        # Control 1 trains on the cold start's expert for the cold start's time and RL's together.
-        longer = 1 + seconds.value["rl"] / max(1.0, seconds.value["sft"])
-        scores["more_sft"] = stages.evaluate("more_sft", stages.sft(name="more_sft", longer=round(longer, 2)))
-        competent = stages.sft(name="competent_sft", expert_skill=1.0)
+        # Both controls train for the cold start's time and RL's together.
+        longer = round(1 + trained_seconds(rl) / max(1.0, trained_seconds(cold)), 2)
+        scores["more_sft"] = stages.evaluate("more_sft", stages.sft(name="more_sft", longer=longer))
+        competent = stages.sft(name="competent_sft", expert_skill=1.0, longer=longer)
         scores["competent_sft"] = stages.evaluate("competent_sft", competent)
         summary = build_summary(
-            seconds=sum(seconds.value.values()), stages=scores, baseline=stages.baseline(), seed=config.seed
+            seconds=time.perf_counter() - started, stages=scores, baseline=stages.baseline(), seed=config.seed
         )
+        summary["controls_trained_longer"] = longer
     metrics.close()
     write_json(folder / "summary.json", summary)
     write_report(folder)
-
-
-class _Seconds:
-    """How long each stage took, added up over interruptions."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.value: dict[str, float] = dict(read_json(path, what="seconds")) if path.is_file() else {}
-        self._name, self._started = "", 0.0
-
-    def of(self, name: str) -> "_Seconds":
-        """Time the body as `name`."""
-        self._name = name
-        return self
-
-    def __enter__(self) -> None:
-        self._started = perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent = self.value.get(self._name, 0.0) + perf_counter() - self._started
-        self.value[self._name] = round(spent, 1)
-        write_json(self._path, self.value)
 
 
 def study_summary(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -103,7 +80,7 @@ def study_summary(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             split: {metric: round(mean(s[arm][split][metric] for s in stages), 4) for metric in SHOWN}
             for split in stages[0][arm]
         }
-        for arm in ARMS
+        for arm in stages[0]
     }
     gains = {
         f"rl_over_{other}": {
@@ -126,11 +103,11 @@ def study_tables(summaries: Sequence[Mapping[str, Any]]) -> list[Table]:
         table.add_column("policy")
         for metric in SHOWN:
             table.add_column(metric.replace("_", " "), justify="right")
-        for arm, name in ARMS.items():
+        for arm in summaries[0]["stages"]:
             cells = []
             for metric in SHOWN:
                 values = [summary["stages"][arm][split][metric] for summary in summaries]
                 cells.append(f"{mean(values):.3f} ({' '.join(f'{value:.2f}' for value in values)})")
-            table.add_row(name, *cells)
+            table.add_row(ARMS[arm], *cells)
         tables.append(table)
     return tables

@@ -61,25 +61,9 @@ class Collector:
         self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int
     ) -> list[TaskRollouts]:
         """The rollouts of every task, in the order of `tasks`."""
-        return list(
-            await asyncio.gather(*(self.collect_task(task, plan, sampling=sampling, seed=seed) for task in tasks))
-        )
-
-    async def collect_task(self, task: Task, plan: GroupPlan, *, sampling: Sampling, seed: int) -> TaskRollouts:
-        """One task's retrieval group and, behind the gate, its execution group."""
-        play = _Play(self, task, sampling, seed)
-        if plan.execution_group == "survivors":
-            episodes = await asyncio.gather(*(play.whole(index, plan) for index in range(plan.group_size)))
-            executions = tuple(execution for _, execution in episodes if execution is not None)
-            return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r, _ in episodes), executions=executions)
-        retrieved = await asyncio.gather(*(play.retrieval(index) for index in range(plan.group_size)))
-        distinct = list(
-            {r.trajectory.selection: r for r in reversed(retrieved) if may_execute(r.trajectory, plan)}.values()
-        )
-        distinct.sort(key=lambda r: r.trajectory.id)
-        chosen = [distinct[index % len(distinct)] for index in range(plan.group_size)] if distinct else []
-        executions = tuple(await asyncio.gather(*(play.execution(r, index) for index, r in enumerate(chosen))))
-        return TaskRollouts(task=task, retrieval=tuple(r.trajectory for r in retrieved), executions=executions)
+        places = asyncio.Semaphore(self._rollout.max_concurrent)
+        plays = [_Play(self, task, sampling, seed, places) for task in tasks]
+        return list(await asyncio.gather(*(play.all(plan) for play in plays)))
 
 
 def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
@@ -90,12 +74,42 @@ def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
     return plan.gate == "off" or gold is None or set(gold) <= set(trajectory.selection)
 
 
+def refuse_losses(rollouts: Sequence[TaskRollouts], config: RolloutConfig, *, what: str) -> None:
+    """Raises InfraError when more episodes were lost to failures of ours than `rollout.max_lost_share` allows."""
+    episodes = [trajectory for r in rollouts for trajectory in (*r.retrieval, *r.executions)]
+    lost = [trajectory for trajectory in episodes if trajectory.stop is StopReason.INFRA_FAILURE]
+    if len(lost) > config.max_lost_share * len(episodes):
+        raise InfraError(
+            f"{what}: {len(lost)} of {len(episodes)} episodes were lost to failures of ours, more than "
+            f"rollout.max_lost_share={config.max_lost_share:g} allows; the first: {lost[0].failure}"
+        )
+
+
 class _Play:
     """All episodes of one task in one batch."""
 
-    def __init__(self, collector: Collector, task: Task, sampling: Sampling, seed: int) -> None:
-        self._of, self._task, self._sampling = collector, task, sampling
+    def __init__(
+        self, collector: Collector, task: Task, sampling: Sampling, seed: int, places: asyncio.Semaphore
+    ) -> None:
+        self._of, self._task, self._sampling, self._places = collector, task, sampling, places
         self._seed = derive_seed(seed, task.id)
+
+    async def all(self, plan: GroupPlan) -> TaskRollouts:
+        """The retrieval group and, behind the gate, the execution group."""
+        if plan.execution_group == "survivors":
+            episodes = await asyncio.gather(*(self.whole(index, plan) for index in range(plan.group_size)))
+            executions = tuple(execution for _, execution in episodes if execution is not None)
+            return TaskRollouts(
+                task=self._task, retrieval=tuple(r.trajectory for r, _ in episodes), executions=executions
+            )
+        retrieved = await asyncio.gather(*(self.retrieval(index) for index in range(plan.group_size)))
+        distinct = list(
+            {r.trajectory.selection: r for r in reversed(retrieved) if may_execute(r.trajectory, plan)}.values()
+        )
+        distinct.sort(key=lambda r: r.trajectory.id)
+        chosen = [distinct[index % len(distinct)] for index in range(plan.group_size)] if distinct else []
+        executions = tuple(await asyncio.gather(*(self.execution(r, index) for index, r in enumerate(chosen))))
+        return TaskRollouts(task=self._task, retrieval=tuple(r.trajectory for r in retrieved), executions=executions)
 
     async def whole(self, index: int, plan: GroupPlan) -> tuple[_Retrieved, Trajectory | None]:
         retrieved = await self.retrieval(index)
@@ -168,18 +182,19 @@ class _Play:
         self, env: Env, context: _Context, session: str, seed: int
     ) -> tuple[tuple[Turn, ...], StopReason, str | None, float]:
         """Play one phase: (turns, why it ended, what of ours broke, seconds)."""
-        started = time.perf_counter()
         turns: list[Turn] = []
         failure = None
-        try:
-            async with asyncio.timeout(self._of._rollout.episode_timeout_s):
-                stop = await self._turns(env, context, session, seed, turns)
-        except TimeoutError:
-            stop, failure = StopReason.INFRA_FAILURE, f"outlived its {self._of._rollout.episode_timeout_s:g} s"
-        except InfraError as error:
-            stop, failure = StopReason.INFRA_FAILURE, str(error)
-        finally:
-            self._of._engine.close_session(session)
+        async with self._places:  # waiting for a place is not the episode's time
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self._of._rollout.episode_timeout_s):
+                    stop = await self._turns(env, context, session, seed, turns)
+            except TimeoutError:
+                stop, failure = StopReason.INFRA_FAILURE, f"outlived its {self._of._rollout.episode_timeout_s:g} s"
+            except InfraError as error:
+                stop, failure = StopReason.INFRA_FAILURE, str(error)
+            finally:
+                self._of._engine.close_session(session)
         return tuple(turns), stop, failure, time.perf_counter() - started
 
     async def _turns(self, env: Env, context: _Context, session: str, seed: int, turns: list[Turn]) -> StopReason:

@@ -42,11 +42,14 @@ class RolloutConfig:
     deterministic: bool = True  # rows and cache lengths padded, so that tokens do not depend on batch neighbours
     episode_timeout_s: float = 300.0
     infra_retries: int = 1  # whole-episode retries after a failure of ours
+    max_lost_share: float = 0.1  # of a batch's episodes; more of them lost to failures of ours stop the run
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads_per_worker", "max_concurrent", "max_context", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is below 1; give a positive number")
+        if not 0 <= self.max_lost_share < 1:
+            raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:
             raise UserError(
                 f"rollout.max_new_tokens={self.max_new_tokens} does not fit "

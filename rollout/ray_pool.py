@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from envs.types import Task
-from retriever.base.errors import InfraError, IntegrityError, ToolscoutError
+from retriever.base.errors import InfraError, IntegrityError, ToolscoutError, UserError
 from rollout.config import GroupPlan
 from rollout.pool import Progress
 from rollout.types import Sampling, TaskRollouts
@@ -32,6 +34,12 @@ class RayPool:
 
         self._ray = ray
         rollout = spec.rollout
+        gpus = rollout.workers * rollout.gpus_per_worker
+        if gpus > torch.cuda.device_count():
+            raise UserError(
+                f"rollout.workers={rollout.workers} × rollout.gpus_per_worker={rollout.gpus_per_worker:g} asks for "
+                f"{gpus:g} GPUs; {torch.cuda.device_count()} are visible here; lower either"
+            )
         cores = rollout.workers * rollout.threads_per_worker
         _start_cluster(ray, cores)
         self._reference = ray.put(spec)

@@ -287,7 +287,7 @@ def test_smollm2_goes_through_sft_and_a_grpo_step(smollm2: str, tmp_path: Path) 
         log=log,
     )
     assert 0 < losses[-1] < 10
-    save_policy(trained, tokenizer, tmp_path / "sft")
+    save_policy(trained, tokenizer, tmp_path / "sft", seconds=1.0)
     del trained
 
     start = str(tmp_path / "sft")

@@ -157,7 +157,9 @@ def test_a_corrupted_push_stops_the_run(tmp_path: Path) -> None:
         return world.tasks
 
     sampling = Sampling(max_new_tokens=8)
-    source = RolloutSource(pool=pool, tasks=tasks, sampling=sampling, rewards=REWARDS, config=config, seed=0)
+    source = RolloutSource(
+        pool=pool, tasks=tasks, sampling=sampling, rollout=RolloutConfig(), rewards=REWARDS, config=config, seed=0
+    )
     trainer = grpo_trainer(model, tokenizer, source, config, tmp_path)
     with pytest.raises(IntegrityError, match="policy version 1 arrived corrupted.*the run stops"):
         trainer.train()

@@ -1,6 +1,8 @@
 """Supervised fine-tuning, GRPO and evaluation, as configuration."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from retriever.base.errors import UserError
@@ -83,3 +85,13 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.tasks_per_split < 1:
             raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")
+
+
+def zero_stage(path: str | None) -> int:
+    """The ZeRO stage of a DeepSpeed config, 0 without one. Raises UserError for a file that cannot be read."""
+    if path is None:
+        return 0
+    try:
+        return int(json.loads(Path(path).read_text())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"grpo.deepspeed={path}: no DeepSpeed config with zero_optimization.stage ({error})") from None

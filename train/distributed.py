@@ -51,6 +51,13 @@ def full_weights(model: Any) -> dict[str, Tensor]:
         return {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
 
 
+def forget_deepspeed() -> None:
+    """Load models whole from here on, also in a process that trained under ZeRO-3."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+
+
 def reduced_max(value: float) -> float:
     """The largest value over all ranks."""
     return _reduced(value, dist.ReduceOp.MAX)

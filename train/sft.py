@@ -43,8 +43,9 @@ def run_sft(
     out: Path,
     seed: int,
     log: StepLog | None = None,
+    bf16: bool = False,
 ) -> Any:
-    """Train `model` on `segments` and return it, in place."""
+    """Train `model` on `segments` and return it, in place. `bf16`: compute in it, over fp32 weights."""
     dataset = Dataset.from_dict(
         {
             "input_ids": [list(segment.ids) for segment in segments],
@@ -53,7 +54,7 @@ def run_sft(
     )
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(config, out, seed),
+        args=_arguments(config, out, seed, bf16),
         train_dataset=dataset,
         processing_class=tokenizer,
         callbacks=[_StepLogger(log)] if log else [],
@@ -63,7 +64,7 @@ def run_sft(
     return trainer.model
 
 
-def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
+def _arguments(config: SftConfig, out: Path, seed: int, bf16: bool) -> Any:
     return SFTConfig(
         output_dir=str(out),
         seed=seed,
@@ -79,7 +80,7 @@ def _arguments(config: SftConfig, out: Path, seed: int) -> Any:
         logging_steps=5,
         report_to=[],
         disable_tqdm=True,
-        bf16=False,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=False,  # `load_model` has switched it on where it is wanted
     )

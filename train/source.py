@@ -8,8 +8,8 @@ from typing import Protocol
 from envs.types import Task
 from retriever.base.seeds import derive_seed
 from rewards.config import RewardConfig
-from rollout.collect import may_execute
-from rollout.config import GroupPlan
+from rollout.collect import may_execute, refuse_losses
+from rollout.config import GroupPlan, RolloutConfig
 from rollout.pool import Pool
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
@@ -44,8 +44,8 @@ class BatchSource(Protocol):
 
 
 def updates_per_batch(config: GrpoConfig) -> int:
-    """Optimizer steps of one generation batch."""
-    return 2 if config.update == "separated" else 1
+    """Optimizer steps of one generation batch; where nothing may execute there is one objective."""
+    return 2 if config.update == "separated" and config.gate != "closed" else 1
 
 
 def group_plan(config: GrpoConfig) -> GroupPlan:
@@ -66,12 +66,13 @@ class RolloutSource:
         pool: Pool,
         tasks: Callable[[int], Sequence[Task]],
         sampling: Sampling,
+        rollout: RolloutConfig,
         rewards: RewardConfig,
         config: GrpoConfig,
         seed: int,
         listener: Listener | None = None,
     ) -> None:
-        self._pool, self._tasks, self._sampling, self._rewards = pool, tasks, sampling, rewards
+        self._pool, self._tasks, self._sampling, self._rollout, self._rewards = pool, tasks, sampling, rollout, rewards
         self._config, self._seed, self._listener = config, seed, listener
 
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
@@ -84,6 +85,7 @@ class RolloutSource:
         rollouts = self._pool.collect(
             tasks, plan, sampling=self._sampling, seed=derive_seed(self._seed, "batch", index)
         )
+        refuse_losses(rollouts, self._rollout, what=f"generation batch {index + 1}")
         metrics = {
             **gate_metrics(rollouts, plan),
             "time/push_s": pushed - started,
@@ -94,7 +96,8 @@ class RolloutSource:
             by_objective = [[coupled_group(r, self._rewards) for r in rollouts]]
         else:
             pairs = [decoupled_groups(r, self._rewards) for r in rollouts]
-            by_objective = [[first for first, _ in pairs], [second for _, second in pairs]]
+            by_objective = [[first for first, _ in pairs]]
+            by_objective += [[second for _, second in pairs]] if plan.gate != "closed" else []
         objectives = []
         for groups in by_objective:
             metrics |= group_metrics(groups)

@@ -29,6 +29,11 @@ class WorldConfig:
                 f"world.kind={self.kind} {'takes no' if self.kind == 'embedded' else 'needs'} world.data (a path)"
             )
 
+    @property
+    def executes(self) -> bool:
+        """Whether the tools of such a world can be called, and not only searched and selected."""
+        return self.kind == "embedded"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
