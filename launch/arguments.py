@@ -1,6 +1,7 @@
 """Arguments that several commands share: CONFIG, key=value overrides, --dry-run, --resume, --overwrite."""
 
 import argparse
+import json
 from pathlib import Path
 
 from configs.load import is_override
@@ -16,7 +17,8 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, default: str | None
         "settings",
         nargs="*",
         metavar="CONFIG | key=value",
-        help=f"a preset ({presets}) or a YAML file ({fallback}), and overrides such as grpo.max_steps=10",
+        help=f"a preset ({presets}) or a YAML file ({fallback}), and overrides such as grpo.max_steps=10; "
+        "--dry-run prints every key with its value",
     )
     parser.add_argument(
         "--data",
@@ -37,7 +39,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The config that the arguments name. Raises UserError."""
     names = [text for text in args.settings if not is_override(text)]
-    overrides = data_overrides(args.data) if args.data else []  # first: the user's own overrides win
+    overrides = [] if args.data is None else data_overrides(args.data)  # first: the user's own overrides win
     overrides += [text for text in args.settings if is_override(text)]
     if len(names) > 1:
         raise UserError(f"two configs given, {names[0]} and {names[1]}; give one, and overrides as key=value")
@@ -48,11 +50,14 @@ def config_of(args: argparse.Namespace) -> RunConfig:
 
 def data_overrides(folder: str) -> list[str]:
     """The overrides that `--data FOLDER` stands for. Raises UserError when the folder is of no known kind."""
+    if not folder.strip():
+        raise UserError("--data is empty; give the folder of tools.jsonl and tasks.jsonl, or leave it out")
     path = Path(folder).expanduser()
+    data = f"world.data={json.dumps(str(path), ensure_ascii=False)}"  # YAML would read numbers and colons into it
     if (path / "tools.jsonl").is_file():
-        return ["world.kind=files", f"world.data={path}", "evaluation.splits=[test]", "grpo.gate=closed"]
+        return ["world.kind=files", data, "evaluation.splits=[test]", "grpo.gate=closed"]
     if list(path.glob("**/test_instruction")):
-        overrides = ["world.kind=stabletoolbench", f"world.data={path}", "evaluation.splits=[test]"]
+        overrides = ["world.kind=stabletoolbench", data, "evaluation.splits=[test]"]
         return [*overrides, "grpo.gate=closed", "retriever.document=toolbench"]
     raise UserError(
         f"--data {folder}: neither tools.jsonl nor StableToolBench's test_instruction there; check the path"

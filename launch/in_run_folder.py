@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from launch.arguments import add_config_arguments, add_run_arguments, config_of
 from launch.plan import plan_text
-from launch.run_folder import RunFolder, first_rank, folder_of, folder_state, open_run
+from launch.preflight import preflight
+from launch.run_folder import RunFolder, first_rank, folder_of, folder_state, numbered_run, open_run
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, default: str | None) -> None:
@@ -27,9 +28,11 @@ def run_in_folder(
     """Do `work` in the run's folder (`name` + `suffix`), or print the plan. Returns the exit code."""
     config = config_of(args)
     config = replace(config, name=config.name + suffix)
+    preflight(job, config)
     if args.dry_run:
+        planned = config if args.overwrite or not numbered else numbered_run(config, resume=args.resume)
         if first_rank():
-            print(plan_text(job, config), end="")
+            print(plan_text(job, planned), end="")
         return 0
     taken = open_run(config, job=job, command=sys.argv, resume=args.resume, overwrite=args.overwrite, numbered=numbered)
     with taken as run:

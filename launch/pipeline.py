@@ -28,7 +28,6 @@ SECONDS = "seconds.json"
 
 def quickstart(run: RunFolder) -> None:
     """World, expert, SFT, GRPO, an evaluation after each, export and report; ends with a table and paths."""
-    run.config.check_trainable()
     with _stages(run) as (stages, clock):
         scores = {}
         wanted = run.config.evaluation.stages
@@ -56,7 +55,6 @@ def sft(run: RunFolder) -> None:
 
 def grpo(run: RunFolder) -> None:
     """GRPO alone, from model.path; under torchrun and deepspeed on every rank."""
-    run.config.check_trainable()
     with _stages(run) as (stages, _):
         stages.display.say(stages.grpo(stages.start_path))
 
@@ -72,7 +70,6 @@ def evaluate(run: RunFolder) -> None:
 
 def study(run: RunFolder, *, seeds: tuple[int, ...]) -> None:
     """The quickstart over several seeds, with controls of RL's extra time."""
-    run.config.check_trainable()
     display = Display(Console())
     display.say(f"\n{run_study(run.config, run.path, seeds=seeds, display=display)}")
 

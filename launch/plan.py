@@ -19,7 +19,7 @@ from train.config import zero_stage
 from train.nano.base import BASE
 
 STAGES = {
-    "quickstart": "world, expert, SFT, evaluation (base, sft), GRPO, evaluation (rl), export, report",
+    "quickstart": "world, expert, SFT, GRPO, an evaluation after each of {stages}, export, report",
     "study": "the quickstart's, more SFT instead of RL, SFT on a competent expert; below: one seed's quickstart",
     "sft": "world, expert, SFT",
     "grpo": "world, GRPO from model.path",
@@ -51,14 +51,12 @@ class ModelShape:
 
 
 def plan_text(command: str, config: RunConfig) -> str:
-    """The plan as YAML comments, and the config under it. Raises UserError for what could not be run."""
-    if command in ("quickstart", "study", "grpo"):
-        config.check_trainable()
+    """The plan as YAML comments, and the config under it."""
     shape = model_shape(config.model.path)
     lines = [
         f"toolscout {command}: the plan; nothing was run",
         f"folder     {folder_of(config)} ({folder_state(config)})",
-        f"stages     {STAGES[command]}",
+        f"stages     {STAGES[command].format(stages=', '.join(config.evaluation.stages) or 'none')}",
         f"model      {_model_line(config, shape)}",
         *_token_lines(command, config),
         *_placement_lines(config),
@@ -95,6 +93,9 @@ def _placement_lines(config: RunConfig) -> Iterator[str]:
     gpus = rollout.workers * rollout.gpus_per_worker
     where = f"{gpus:g} GPUs" if gpus else f"{rollout.workers * rollout.threads_per_worker} threads"
     yield f"placement  {ranks} trainer rank(s); {rollout.workers} Ray workers on {where}; {usable_cores()} cores here"
+    seen = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if gpus > seen:
+        yield f"warning    {seen} GPUs are seen here; on such a machine this config cannot be run"
     if not gpus and rollout.workers * rollout.threads_per_worker > usable_cores():
         yield "warning    more rollout threads than cores; lower rollout.workers or rollout.threads_per_worker"
 

@@ -5,6 +5,7 @@ A command's module is imported when it is asked for, so that `--help` and a mist
 
 import argparse
 import difflib
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,12 @@ COMMANDS = {
 }
 
 
+_USERS_TO_MEND = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are UserErrors: one line, like every other mistake."""
 
@@ -42,11 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, 2)
     except ToolscoutError as error:
         return _report(error, 1)
+    except OSError as error:
+        if error.errno not in _USERS_TO_MEND:
+            raise
+        what = (
+            f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions and the free disk space"
+        )
+        return _report(UserError(what), 2)
     except KeyboardInterrupt:
         return 130
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv == ["help"]:
+        argv = ["--help"]
     if not argv or argv[0].startswith("-"):
         parser = _overview()
         parser.parse_args(argv or ["--help"])
@@ -75,7 +91,7 @@ def _overview() -> Parser:
         prog="toolscout",
         usage="toolscout COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
         description=f"Train a language model to find the right tool and to use it well.\n\ncommands:\n{listed}",
-        epilog="CONFIG is a preset (quickstart) or a YAML file. `toolscout COMMAND --help` tells the rest.",
+        epilog="CONFIG is a preset or a YAML file. `toolscout COMMAND --help` tells the rest.",
         formatter_class=_FORMAT,
         allow_abbrev=False,
     )

@@ -62,7 +62,7 @@ def open_run(
         yield RunFolder(path=folder_of(config), config=config, resumed=resume)
         return
     if numbered and not overwrite:
-        config = replace(config, name=_last_name(config) if resume else _free_name(config))
+        config = numbered_run(config, resume=resume)
     folder = folder_of(config)
     _check(folder, config, job=job, resume=resume, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,15 +197,18 @@ def _names(config: RunConfig) -> Iterator[str]:
     yield from (f"{config.name}-{number}" for number in count(2))
 
 
-def _free_name(config: RunConfig) -> str:
-    return next(name for name in _names(config) if not folder_of(replace(config, name=name)).exists())
+def numbered_run(config: RunConfig, *, resume: bool) -> RunConfig:
+    """The config under the first of its numbered names that is free.
 
-
-def _last_name(config: RunConfig) -> str:
-    """The last of the numbered names that exists; the first one where none does."""
-    last = config.name
-    for name in _names(config):
-        if not folder_of(replace(config, name=name)).exists():
-            return last
-        last = name
-    raise AssertionError("names are endless")
+    `resume`: under the last one that holds a run of this config, else the last that there is, else its own.
+    """
+    named = (replace(config, name=name) for name in _names(config))
+    taken = []
+    for candidate in named:
+        if not folder_of(candidate).exists():
+            break
+        taken.append(candidate)
+    if not resume:
+        return candidate
+    same = [run for run in taken if (m := _manifest(folder_of(run))) and not changed_keys(m["config"], to_dict(run))]
+    return (same or taken or [config])[-1]

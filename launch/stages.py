@@ -95,8 +95,8 @@ class Stages:
 
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
         config = self.config
+        model = load_model(model_path, config.model)  # before any worker tries, who could tell less well what is wrong
         pool = self.pool(model_path)
-        model = load_model(model_path, config.model)
         pool.push(weight_update(0, trainable(model)))
         plan = GroupPlan(group_size=1, gate="off" if self.config.world.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
@@ -215,10 +215,8 @@ class Stages:
             load_trainable(fresh, weights, source=str(checkpoints))
             batches = [row for row in read_metrics(self.folder / "metrics.jsonl") if row["stage"] == "rl"]
             # Of each batch once, however often the run was interrupted.
-            spent = (
-                row[key] for row in batches for key in row if key in BATCH_SECONDS or key.startswith(UPDATE_SECONDS)
-            )
-            save_policy(fresh, tokenizer, out, seconds=sum(spent))
+            parts = {key for row in batches for key in row if key.startswith(BATCH_SECONDS)}
+            save_policy(fresh, tokenizer, out, seconds=sum(row.get(key, 0.0) for row in batches for key in parts))
         return str(out)
 
     def _source(self, start: str) -> RolloutSource:

@@ -16,7 +16,7 @@ from envs.types import Phase, PolicyMessage, SearchRecord, StopReason, Task, Too
 from retriever.base.errors import InfraError
 from retriever.tools import Candidate, ToolDoc
 from rewards.config import RewardConfig
-from rollout.collect import Collector, may_execute
+from rollout.collect import Collector, may_execute, refuse_losses
 from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.renderer import Renderer
@@ -78,6 +78,8 @@ class Cast:
         self.cut_off: dict[str, int] = {}  # session → the turn, from 0, that reaches the limit
         self.requests: list[GenerationRequest] = []
         self.open: Counter[str] = Counter()  # session → turns so far
+        self.slow_s = 0.0  # seconds of each turn
+        self.at_once = self.most_at_once = 0  # turns
         self._renderer = renderer(dialect)
 
     async def generate(self, request: GenerationRequest) -> Completion:
@@ -85,7 +87,10 @@ class Cast:
         turn = self.open[session]
         self.open[session] += 1
         self.requests.append(request)
-        await asyncio.sleep(0)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.slow_s)
+        self.at_once -= 1
         if self.failures[session]:
             self.failures[session] -= 1
             raise InfraError(f"the worker of {session} died")
@@ -292,6 +297,24 @@ def test_an_episode_that_outlives_its_time_is_an_infra_failure() -> None:
         "outlived its 0.2 s",
     )
     assert 0.2 <= rollouts.executions[0].seconds < 5
+
+
+def test_waiting_for_a_place_is_not_the_episodes_time() -> None:
+    engine = Cast(BOTH, BOTH, BOTH)
+    engine.slow_s = 0.15  # a turn; one episode at a time takes 0.3 s, three of them 0.9 s
+    limits = replace(LIMITS, episode_timeout_s=0.6, infra_retries=0, max_concurrent=1)
+    (rollouts,) = collect(engine, GroupPlan(group_size=3, gate="closed"), limits=limits)
+    assert [trajectory.stop for trajectory in rollouts.retrieval] == [StopReason.SELECTED] * 3
+    assert engine.most_at_once == 1
+
+
+def test_a_batch_that_lost_too_many_episodes_stops_the_run() -> None:
+    engine = Cast(BOTH, BOTH, BOTH, BOTH)
+    engine.failures["t/2/r"] = 2
+    rollouts = collect(engine, GroupPlan(group_size=4, gate="closed"))
+    refuse_losses(rollouts, replace(LIMITS, max_lost_share=0.25), what="batch 7")
+    with pytest.raises(InfraError, match=r"batch 7: 1 of 4 episodes .* max_lost_share=0.1 .* the worker of t/2/r died"):
+        refuse_losses(rollouts, LIMITS, what="batch 7")
 
 
 # ---- limits

@@ -153,3 +153,5 @@ def test_the_last_checkpoint_is_the_newest_complete_one(tmp_path: Path) -> None:
         if complete:
             (folder / "trainer_state.json").write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text('{"global_step": 2')  # killed while it was written
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-8"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.schema import load_run_config
 from envs.dialects import DIALECTS, SELECT
 from envs.types import (
     Observation,
@@ -24,13 +25,17 @@ from envs.types import (
     ToolResult,
     ToolStatus,
 )
+from envs.worlds.world import build_world
 from retriever.base.canonical import canonical_json
 from retriever.base.errors import UserError
+from retriever.batching import BatchedSearch
+from retriever.build import build_retriever
 from rewards.answers import answer_holds
 from rewards.calls import call_match
 from rewards.config import ExecutionWeights, RetrievalWeights
 from rewards.parts import UNSCORABLE, execution_reward, retrieval_reward
-from rollout.config import GroupPlan
+from rollout.collect import Collector
+from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import Script, ScriptedEngine
 from rollout.expert import Expert
 from rollout.renderer import Renderer
@@ -447,6 +452,36 @@ def hoarding(expert: Script, *, at_most: int) -> Script:
         return message
 
     return script
+
+
+def test_selecting_everything_earns_less_than_the_cold_start() -> None:
+    """In the embedded world, against the mediocre expert that the quickstart's cold start imitates."""
+    config = load_run_config("quickstart", ["retriever.kind=bm25"])
+    world = build_world(config.world)
+    tasks = world.tasks("train", 150, 5)
+    renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
+    expert = Expert(
+        tasks,
+        {tool.id: tool for tool in world.catalogue},
+        candidate_line=config.env.candidate_line,
+        skill=config.sft.expert_skill,
+    )
+
+    def earned(script: Script) -> float:
+        plays = Collector(
+            engine=ScriptedEngine(renderer, script),
+            renderer=renderer,
+            search=BatchedSearch(build_retriever(config.retriever, world.catalogue)).search,
+            executor=None,
+            env=config.env,
+            rollout=RolloutConfig(max_context=8192),
+        )
+        plan = GroupPlan(group_size=1, gate="closed")
+        rollouts = asyncio.run(plays.collect(tasks, plan, sampling=Sampling(), seed=0))
+        rewards = [retrieval_reward(found.retrieval[0], config.reward.retrieval).total for found in rollouts]
+        return mean(reward or 0.0 for reward in rewards)
+
+    assert earned(expert) > earned(hoarding(expert, at_most=config.env.max_selected)) + 0.02
 
 
 def test_selecting_everything_earns_less_than_choosing() -> None:

@@ -1,6 +1,7 @@
 """Supervised fine-tuning, GRPO and evaluation, as configuration."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,12 @@ class SftConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.expert_skill <= 1:
-            raise UserError(f"sft.expert_skill={self.expert_skill} is not between 0 and 1")
+            raise UserError(f"sft.expert_skill={self.expert_skill} is not between 0 and 1; give a share, e.g. 0.4")
+        if not 0 < self.epochs < math.inf or not 0 <= self.warmup < 1 or not 0 < self.lr < math.inf:
+            raise UserError(
+                f"sft.epochs={self.epochs}, sft.warmup={self.warmup}, sft.lr={self.lr}: give epochs and lr above 0 "
+                "and finite, and warmup as a share of the steps, from 0 to below 1"
+            )
         if self.tasks < 0 or self.batch_size < 1:
             raise UserError(
                 f"sft.tasks={self.tasks}, sft.batch_size={self.batch_size}: give tasks ≥ 0 and batch_size ≥ 1"
@@ -59,9 +65,7 @@ class GrpoConfig:
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
-            raise UserError(
-                f"grpo.group_size={self.group_size}: a group of one has no baseline to learn from; give at least 2"
-            )
+            raise UserError(f"grpo.group_size={self.group_size}: fewer than two have no baseline; give at least 2")
         for name in ("max_steps", "tasks_per_batch", "micro_batch", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
@@ -70,8 +74,13 @@ class GrpoConfig:
                 "grpo.update=coupled is vanilla GRPO, which has no gate; "
                 "give grpo.gate=off and grpo.execution_group=survivors"
             )
-        if self.lr <= 0:
-            raise UserError(f"grpo.lr={self.lr} is not positive; give e.g. 1e-5")
+        if not 0 < self.lr < math.inf:
+            raise UserError(f"grpo.lr={self.lr} is not positive and finite; give e.g. 1e-5")
+        if self.clip_low < 0 or self.clip_high < 0 or self.beta < 0:
+            raise UserError(
+                f"grpo.clip_low={self.clip_low}, clip_high={self.clip_high}, beta={self.beta}: give 0 or more, "
+                "e.g. 0.2, 0.28 and 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +89,11 @@ class EvaluationConfig:
 
     splits: tuple[str, ...] = ("held_out", "unseen_paraphrases", "unseen_tools")
     tasks_per_split: int = 100
-    stages: tuple[str, ...] = ("base", "sft", "rl")
+    stages: tuple[Literal["base", "sft", "rl"], ...] = ("base", "sft", "rl")
 
     def __post_init__(self) -> None:
+        if not self.splits:
+            raise UserError("evaluation.splits is empty; give at least one, e.g. [held_out]")
         if self.tasks_per_split < 1:
             raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")
 
@@ -92,6 +103,12 @@ def zero_stage(path: str | None) -> int:
     if path is None:
         return 0
     try:
-        return int(json.loads(Path(path).read_text())["zero_optimization"]["stage"])
+        return int(json.loads(Path(deepspeed_file(path)).read_text())["zero_optimization"]["stage"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"grpo.deepspeed={path}: no DeepSpeed config with zero_optimization.stage ({error})") from None
+
+
+def deepspeed_file(path: str) -> str:
+    """A DeepSpeed config's path; those that ship with us are found from any folder."""
+    ours = Path(__file__).parents[1] / path
+    return str(ours) if not Path(path).is_file() and ours.is_file() else path

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 from retriever.base.errors import IntegrityError
 from rollout.weights import weight_update
 from train.batches import Batch, micro_batches
-from train.config import GrpoConfig
+from train.config import GrpoConfig, deepspeed_file
 from train.distributed import check_world_size, full_weights, on_first_rank, reduced_max, reduced_sum
 from train.source import BatchSource, GenerationBatch, updates_per_batch
 from train.trl_api import GRPOConfig, GRPOTrainer
@@ -322,7 +322,7 @@ def grpo_arguments(config: GrpoConfig, *, temperature: float, out: Path, seed: i
         activation_checkpointing=False,  # `load_model` has switched it on where it is wanted
         ignore_data_skip=True,  # a batch is a function of its index; there is no data to skip
         ddp_timeout=4 * 3600,  # other ranks wait while rank 0 rolls out
-        deepspeed=config.deepspeed,
+        deepspeed=None if config.deepspeed is None else deepspeed_file(config.deepspeed),
         remove_unused_columns=False,
     )
 

@@ -1,0 +1,103 @@
+"""What can be known to fail before anything is made: asked by `--dry-run` and by every run, in a second or two.
+
+Nothing heavy is imported and nothing is written here.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from configs.schema import RunConfig
+from envs.worlds.composing import SPLITS
+from envs.worlds.world import build_world
+from launch.run_folder import folder_of
+from retriever.base.errors import UserError
+from retriever.base.nearest import did_you_mean
+from train.config import zero_stage
+
+TRAINS = frozenset({"quickstart", "study", "sft", "grpo"})
+USES_GRPO = TRAINS - {"sft"}
+EVALUATES = frozenset({"quickstart", "study", "eval"})
+
+
+def preflight(command: str, config: RunConfig) -> None:
+    """Raises UserError, or DataError for a line of the user's files, when `command` could not be run with `config`."""
+    _check_folder(folder_of(config))
+    _check_model(config.model.path)
+    if command in USES_GRPO:
+        zero_stage(config.grpo.deepspeed)
+        config.check_trainable()
+    _check_splits(config, tuple(_wanted_splits(command, config)))
+
+
+def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:
+    yield from config.evaluation.splits if command in EVALUATES else ()
+    yield from ("train",) if command in TRAINS else ()
+
+
+def _check_splits(config: RunConfig, wanted: tuple[str, ...]) -> None:
+    if config.world.kind != "embedded":
+        world = build_world(config.world)
+        for split in wanted:
+            world.tasks(split, 1, 0)
+        return
+    for split in wanted:
+        if split not in SPLITS:
+            hint = did_you_mean(split, SPLITS)
+            raise UserError(f"no split {split!r} in the embedded world{hint}; it has {', '.join(SPLITS)}")
+
+
+def _check_folder(folder: Path) -> None:
+    """May a run folder be made there?"""
+    if len(folder.name) > 200:
+        raise UserError(f"name: {len(folder.name)} characters are too many for a folder; give at most 200")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"output_dir: {there} is a file, so {folder} cannot be made; give another output_dir=")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"output_dir: no right to write to {there}; give another output_dir=")
+
+
+def _check_model(path: str) -> None:
+    """Is there a model in the folder? Hub names and the shipped base are not looked at."""
+    if path == "nano":
+        return
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        if path.count("/") == 1 and path[0] not in "/.~":  # OWNER/NAME of the Hub
+            return
+        raise UserError(
+            f"model.path={path}: no such folder; check the path, or give a Hub name such as Qwen/Qwen3-0.6B"
+        )
+    if not folder.is_dir():
+        raise UserError(f"model.path={path} is a file; give the folder that holds it and its config.json")
+    config = folder / "config.json"
+    if not config.is_file() and not (folder / "adapter_config.json").is_file():
+        raise UserError(f"model.path={path} holds no config.json; give the folder of a Hugging Face model")
+    if config.is_file():
+        try:
+            json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{config}: not valid JSON ({error}); fetch or export the model again") from None
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise UserError(f"model.path={path} holds no *.safetensors; other formats are not loaded, convert the weights")
+    for file in weights:
+        _check_safetensors(file)
+
+
+def _check_safetensors(file: Path) -> None:
+    """The header must fit the file: eight bytes of length, JSON, then as many bytes as it tells of."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        try:
+            if length > size - 8:
+                raise ValueError("cut short")
+            header = json.loads(opened.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            if 8 + length + max(ends, default=0) != size:
+                raise ValueError("cut short")
+        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+            raise UserError(f"{file} is no whole safetensors file; fetch or export the model again") from None
