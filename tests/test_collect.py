@@ -313,7 +313,7 @@ def test_a_batch_that_lost_too_many_episodes_stops_the_run() -> None:
     engine.failures["t/2/r"] = 2
     rollouts = collect(engine, GroupPlan(group_size=4, gate="closed"))
     refuse_losses(rollouts, replace(LIMITS, max_lost_share=0.25), what="batch 7")
-    with pytest.raises(InfraError, match=r"batch 7: 1 of 4 episodes .* max_lost_share=0.1 .* the worker of t/2/r died"):
+    with pytest.raises(InfraError, match=r"batch 7: 1 of 4 episodes .*max_lost_share=0.1 .*the worker of t/2/r died"):
         refuse_losses(rollouts, LIMITS, what="batch 7")
 
 

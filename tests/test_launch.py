@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, exit codes, one-line errors, dry runs, run folders, shell scripts."""
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from configs.schema import RunConfig, load_run_config
 from launch import run as command_line
 from launch.manifest import git_state
 from launch.plan import ModelShape, model_shape, trainer_bytes, worker_bytes
+from launch.preflight import preflight
 from launch.run_folder import changed_keys, open_run, read_run
 from retriever.base.errors import IntegrityError, UserError
 
@@ -378,3 +380,83 @@ def test_a_failed_installation_shows_the_end_of_its_log(tmp_path: Path) -> None:
     assert "ERROR: no space left on device" in done.stderr
     assert "x: error: pip could not install (something)" in done.stderr
     assert "went on" not in done.stdout
+
+
+# --- what is known to fail before anything is made ---
+
+
+def model_folder(folder: Path, *, header: bytes = b"{}", length: int | None = None) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    size = len(header) if length is None else length
+    (folder / "model.safetensors").write_bytes(size.to_bytes(8, "little") + header)
+    return folder
+
+
+def refusal(*arguments: str, command: str = "quickstart") -> str:
+    """What the preflight says against a config."""
+    with pytest.raises(UserError) as refused:
+        preflight(command, load_run_config("quickstart", list(arguments)))
+    return str(refused.value)
+
+
+def test_preflight_looks_at_the_model(tmp_path: Path) -> None:
+    preflight("quickstart", load_run_config("quickstart", [f"output_dir={tmp_path}"]))
+    preflight("eval", load_run_config("quickstart", ["model.path=Qwen/Qwen3-0.6B"]))  # a Hub name: not looked at
+    whole = model_folder(tmp_path / "whole")
+    preflight("eval", load_run_config("quickstart", [f"model.path={whole}"]))
+    assert "no such folder; check the path, or give a Hub name" in refusal(f"model.path={tmp_path}/none")
+    assert "is a file; give the folder" in refusal(f"model.path={whole}/config.json")
+    assert "no config.json" in refusal(f"model.path={tmp_path}")
+    for name, broken in {
+        "torn": model_folder(tmp_path / "torn", length=999),
+        "garbage": model_folder(tmp_path / "garbage", header=b"\xff\xfe"),
+        "short": model_folder(tmp_path / "short", header=b'{"w": {"data_offsets": [0, 8]}}'),
+    }.items():
+        assert f"{broken}/model.safetensors is no whole safetensors file" in refusal(f"model.path={broken}"), name
+    (whole / "model.safetensors").unlink()
+    assert "no *.safetensors" in refusal(f"model.path={whole}")
+    (whole / "config.json").write_text("{")
+    assert "config.json: not valid JSON" in refusal(f"model.path={whole}")
+
+
+def test_preflight_looks_at_the_folder_and_the_splits(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert f"output_dir: {tmp_path}/file is a file" in refusal(f"output_dir={tmp_path}/file/deeper")
+    assert "300 characters are too many" in refusal(f"name={'x' * 300}")
+    assert "no split 'held_uot' in the embedded world (did you mean 'held_out'?)" in refusal(
+        "evaluation.splits=[held_uot]"
+    )
+
+
+def test_preflight_reads_the_users_files(tmp_path: Path) -> None:
+    (tmp_path / "tools.jsonl").write_text('{"id": "a", "name": "a", "description": "Adds."}\n')
+    (tmp_path / "tasks.jsonl").write_text('{"id": "1", "instruction": "Add.", "gold_tools": ["a"]}\n')
+    given = ["world.kind=files", f"world.data={tmp_path}", "evaluation.splits=[test]"]
+    assert "grpo.gate=gold: the tools of world.kind=files cannot be executed yet" in refusal(*given)
+    told = refusal(*given, command="eval")
+    assert "no task in split 'test', but in train" in told
+    assert 'give its tasks "split": "test", or name another split, e.g. evaluation.splits=[train]' in told
+    preflight("sft", load_run_config("quickstart", given))
+    (tmp_path / "tasks.jsonl").write_text('{"id": "1", "instruction": "Add.", "gold_tools": ["b"]}\n')
+    assert "tasks.jsonl:1" in refusal(*given, command="sft")
+
+
+def test_a_mistake_takes_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["quickstart", f"output_dir={tmp_path}", "model.path=/nowhere"]
+    assert command_line.main(arguments) == 2
+    assert command_line.main([*arguments, "--dry-run"]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err.count("no such folder") == 2
+
+
+def test_errors_of_the_file_system_are_the_users_to_mend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(args: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl")
+
+    command = SimpleNamespace(add_arguments=lambda parser: None, run=full, __doc__="")
+    monkeypatch.setattr(command_line, "import_module", lambda name: command)
+    assert command_line.main(["report"]) == 2
+    assert "runs/x/metrics.jsonl: No space left on device; check the path" in capsys.readouterr().err
