@@ -29,6 +29,7 @@ ARMS = {
     "more_sft": "control: more SFT",
     "competent_sft": "control: competent expert",
 }
+GAINED = ("pass_rate", "all_gold_selected", "toolset_size")
 SHOWN = ("pass_rate", "all_gold_selected", "toolset_size", "selection_precision", "recall_union", "format_rate")
 
 
@@ -73,41 +74,61 @@ def _run_seed(config: RunConfig, folder: Path, display: Display) -> None:
 
 
 def study_summary(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Every seed's summary, the means over seeds, and RL's gains over the cold start and over control 1."""
+    """Every seed's summary, the means over seeds, and RL's gains over each other arm; None where nothing is known."""
     stages = [summary["stages"] for summary in seeds.values()]
     means = {
-        arm: {
-            split: {metric: round(mean(s[arm][split][metric] for s in stages), 4) for metric in SHOWN}
-            for split in stages[0][arm]
-        }
-        for arm in stages[0]
+        arm: {split: {metric: _mean(_values(stages, arm, split, metric)) for metric in SHOWN} for split in splits}
+        for arm, splits in stages[0].items()
     }
     gains = {
         f"rl_over_{other}": {
-            split: {
-                metric: round(means["rl"][split][metric] - means[other][split][metric], 4)
-                for metric in ("pass_rate", "all_gold_selected", "toolset_size")
-            }
-            for split in means["rl"]
+            split: {metric: _mean(_gains(stages, other, split, metric)) for metric in GAINED} for split in means["rl"]
         }
-        for other in ("sft", "more_sft", "competent_sft")
+        for other in means
+        if other not in ("base", "rl")
     }
     return {"means": means, "gains": gains, "seeds": dict(seeds)}
 
 
 def study_tables(summaries: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """One table a split: every arm, the mean over seeds with each seed behind it."""
+    """One table a split: every arm, the mean over seeds with each seed behind it. Then RL's gains over the others."""
+    stages = [summary["stages"] for summary in summaries]
     tables = []
-    for split in summaries[0]["stages"]["rl"]:
-        table = Table(title=split.replace("_", " "))
-        table.add_column("policy")
-        for metric in SHOWN:
-            table.add_column(metric.replace("_", " "), justify="right")
-        for arm in summaries[0]["stages"]:
-            cells = []
-            for metric in SHOWN:
-                values = [summary["stages"][arm][split][metric] for summary in summaries]
-                cells.append(f"{mean(values):.3f} ({' '.join(f'{value:.2f}' for value in values)})")
-            table.add_row(ARMS[arm], *cells)
+    for split in stages[0]["rl"]:
+        table = _table(split.replace("_", " "), "policy", SHOWN)
+        for arm in stages[0]:
+            table.add_row(ARMS[arm], *(_cell(_values(stages, arm, split, metric)) for metric in SHOWN))
         tables.append(table)
-    return tables
+    gains = _table("RL's gains", "over, on", GAINED)
+    for other in (arm for arm in stages[0] if arm not in ("base", "rl")):
+        for split in stages[0]["rl"]:
+            cells = (_cell(_gains(stages, other, split, metric), sign="+") for metric in GAINED)
+            gains.add_row(f"{ARMS[other]}, {split.replace('_', ' ')}", *cells)
+    return [*tables, gains]
+
+
+def _table(title: str, first: str, metrics: Sequence[str]) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    return table
+
+
+def _values(stages: Sequence[Mapping[str, Any]], arm: str, split: str, metric: str) -> list[float]:
+    """A metric of an arm, a value a seed; without the seeds where it applied to no task."""
+    return [value for seed in stages if (value := seed[arm][split].get(metric)) is not None]
+
+
+def _gains(stages: Sequence[Mapping[str, Any]], other: str, split: str, metric: str) -> list[float]:
+    pairs = [(seed["rl"][split].get(metric), seed[other][split].get(metric)) for seed in stages]
+    return [after - before for after, before in pairs if after is not None and before is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(mean(values), 4) if values else None
+
+
+def _cell(values: Sequence[float], *, sign: str = "") -> str:
+    each = " ".join(f"{value:{sign}.2f}" for value in values)
+    return f"{mean(values):{sign}.3f} ({each})" if values else "–"

@@ -321,13 +321,13 @@ def _sentence(text: str, random: Random) -> str:
 
 
 def made_up_match(
-    random: Random, *, candidates: int, rounds: int, style: Style = "words"
+    random: Random, *, candidates: int, rounds: int, style: Style = "words", near: float = 0.4
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """(labelled descriptions, [(the words of a need, its label)]): matching alone, many times over one list."""
     needs: list[_Need] = []
     while len(needs) < candidates:
         need = _Need(random, style)
-        if needs and random.random() < 0.4:  # near-duplicates: one word apart
+        if needs and random.random() < near:  # near-duplicates: one word apart
             need.words = random.choice(needs).words_but_one(random)
             need.kept = need.words
             need.phrase = " ".join(need.words)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from envs.config import EnvConfig
@@ -77,9 +77,21 @@ def recite_drill(renderer: Renderer, seed: int, index: int) -> Segment:
     return _segment(ids, mask)
 
 
-def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: int, style: Style = "words") -> Segment:
-    """A list of descriptions, then needs one after another, or two at a time: which are meant?"""
-    lines, questions = made_up_match(random, candidates=candidates, rounds=rounds, style=style)
+def match_drill(
+    renderer: Renderer,
+    random: Random,
+    *,
+    rounds: int,
+    candidates: int,
+    style: Style = "words",
+    near: float = 0.4,
+    pairs: float = 0.5,
+) -> Segment:
+    """A list of descriptions, then needs one after another, or (in a share of `pairs`) two at a time: which are meant?
+
+    `near`: the share of descriptions that are one word apart from another one.
+    """
+    lines, questions = made_up_match(random, candidates=candidates, rounds=rounds, style=style, near=near)
     ids: list[int] = []
     mask: list[bool] = []
 
@@ -88,7 +100,7 @@ def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: 
         _append_message(renderer, role, content, trained, ids, mask)
 
     say("system", "\n".join(lines))
-    if random.random() < 0.5:
+    if random.random() >= pairs:
         for question, label in questions:
             say("user", f" {question}")
             say("assistant", label, trained=True)
@@ -101,27 +113,26 @@ def match_drill(renderer: Renderer, random: Random, *, rounds: int, candidates: 
     return _segment(ids, mask)
 
 
-def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segment]:
-    """About `tokens` training tokens.
+def curriculum(renderer: Renderer, *, seed: int, tokens: int, begin: float = 0.0) -> Iterator[Segment]:
+    """Training tokens up to about `tokens`, from the share `begin` of them on.
 
-    First drills alone: copying, and matching ever longer lists; then episodes between them, from bare key words to
-    needs in running text.
+    First copying; then matching, from two descriptions to ten; then ever more episodes, from bare key words to needs in
+    running text. Each skill is made of the one before it: matching does not come by itself among harder things.
     """
-    spent, index = 0, 0
+    spent, index = round(begin * tokens), 0
     while spent < tokens:
-        progress = spent / tokens
+        lesson = next(lesson for lesson in LESSONS if spent / tokens < lesson.until)
         random = derive_random(seed, "drill", index)
-        copying, matching, running_text = next(shares for until, shares in _SHARES if progress < until)
-        style: Style = "phrases" if random.random() < running_text else "words"
+        style: Style = "phrases" if random.random() < lesson.running_text else "words"
         draw = random.random()
-        if draw < copying and style == "phrases":
+        if draw < lesson.copying and style == "phrases":
             built = [recite_drill(renderer, derive_seed(seed, "recite"), index)]
-        elif draw < copying:
+        elif draw < lesson.copying:
             built = [copy_drill(renderer, random, rounds=random.randint(3, 8))]
-        elif draw < copying + matching:
-            longest = 10 if progress > 0.07 else 6 if progress > 0.035 else 3
-            size = random.randint(2, longest)
-            built = [match_drill(renderer, random, rounds=random.randint(5, 12), candidates=size, style=style)]
+        elif draw < lesson.copying + lesson.matching:
+            size, rounds = random.randint(2, lesson.longest), random.randint(5, 12)
+            near, pairs = lesson.near, lesson.pairs
+            built = [match_drill(renderer, random, rounds=rounds, candidates=size, style=style, near=near, pairs=pairs)]
         else:
             built = episode_segments(renderer, derive_seed(seed, "episodes"), index, style)
         for segment in built:
@@ -130,13 +141,26 @@ def curriculum(renderer: Renderer, *, seed: int, tokens: int) -> Iterator[Segmen
         index += 1
 
 
-# (until this share of the tokens, (share of copy drills, share of match drills, of these and of the episodes those in
-# running text)); what is no drill is an episode
-_SHARES: tuple[tuple[float, tuple[float, float, float]], ...] = (
-    (0.08, (0.7, 0.3, 0.2)),
-    (0.16, (0.35, 0.4, 0.3)),
-    (0.4, (0.1, 0.3, 0.5)),
-    (1.01, (0.06, 0.18, 0.75)),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A stretch of the curriculum. What is neither copying nor matching is an episode."""
+
+    until: float  # share of all tokens
+    copying: float  # share of the lesson
+    matching: float  # share of the lesson
+    running_text: float  # share of everything that is worded in it
+    longest: int = 10  # list to match
+    near: float = 0.4  # share of near-duplicates in it
+    pairs: float = 0.5  # share of lists that are asked for two needs at a time
+
+
+LESSONS = (
+    Lesson(until=0.16, copying=0.7, matching=0.3, running_text=0.2, longest=3, near=0.0, pairs=0.0),
+    Lesson(until=0.24, copying=0.1, matching=0.8, running_text=0.2, longest=3, near=0.0, pairs=0.0),
+    Lesson(until=0.30, copying=0.1, matching=0.8, running_text=0.4, longest=6, near=0.2, pairs=0.2),
+    Lesson(until=0.36, copying=0.1, matching=0.7, running_text=0.5, near=0.4, pairs=0.5),
+    Lesson(until=0.55, copying=0.1, matching=0.3, running_text=0.6),
+    Lesson(until=1.01, copying=0.06, matching=0.16, running_text=0.75),
 )
 
 

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from envs.dialects import DIALECTS
 from retriever.base.errors import UserError
-from retriever.base.files import write_json
+from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_random, derive_seed
+from rollout.config import ModelConfig
+from rollout.policy import load_model, load_tokenizer
 from rollout.renderer import Renderer
 from train.nano.curriculum import curriculum, episode_segments, match_drill, tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
@@ -31,9 +33,11 @@ MANIFEST = "pretrain.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """How the base is made, from random weights."""
+    """How the base is made: from random weights, or on from what an earlier run made."""
 
     seed: int = 0
+    start: str | None = None  # the folder to go on from, if any
+    begin: float = 0.0  # where in the curriculum to begin, as a share of `tokens`
     tokens: int = 13_000_000  # about 45 minutes on two cores
     hidden: int = 128
     layers: int = 6
@@ -57,8 +61,11 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
     """Train and save to `out` (safetensors in bf16, tokenizer, `training.jsonl`); returns `out`."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    tokenizer = train_tokenizer(tokenizer_texts(derive_seed(config.seed, "tokenizer"), 8000))
-    model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
+    if config.start is None:
+        tokenizer = train_tokenizer(tokenizer_texts(derive_seed(config.seed, "tokenizer"), 8000))
+        model = new_nano(nano_config(tokenizer, hidden=config.hidden, layers=config.layers))
+    else:
+        tokenizer, model = load_tokenizer(config.start), load_model(config.start, ModelConfig(path=config.start))
     renderer = Renderer(tokenizer, DIALECTS["qwen3"])
     optimizers = _optimizers(model, config.lr)
     out.mkdir(parents=True, exist_ok=True)
@@ -66,10 +73,11 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
     held_out = [s for index in range(100) for s in episode_segments(renderer, unseen, index, "phrases")]
     drills = (derive_random(unseen, index) for index in range(30))
     held_out += [match_drill(renderer, random, rounds=8, candidates=5, style="phrases") for random in drills]
-    spent, started, next_report = 0, time.perf_counter(), 0
+    spent = next_report = round(config.begin * config.tokens)
+    started = time.perf_counter()
     losses: list[float] = []
     with (out / "training.jsonl").open("w", encoding="utf-8") as log:
-        lessons = curriculum(renderer, seed=config.seed, tokens=config.tokens)
+        lessons = curriculum(renderer, seed=config.seed, tokens=config.tokens, begin=config.begin)
         for batch in _batches(lessons, config.batch_tokens):
             rate = _schedule(spent / config.tokens, config)
             losses.append(_step(model, optimizers, batch, rate))
@@ -89,8 +97,18 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
                 if spent // config.report_tokens % 4 == 0:
                     _save(model, tokenizer, out)
     _save(model, tokenizer, out)
-    write_json(out / MANIFEST, {**asdict(config), "trained_tokens": spent})
+    write_json(out / MANIFEST, _manifest(config, spent))
     return out
+
+
+def _manifest(config: PretrainConfig, spent: int) -> dict[str, Any]:
+    """How this base was made, what it went on from included."""
+    made: dict[str, Any] = {**asdict(config), "trained_tokens": spent - round(config.begin * config.tokens)}
+    if config.start is not None:
+        before = Path(config.start) / MANIFEST
+        made["start"] = Path(config.start).name  # a name, not a place on somebody's machine
+        made["before"] = read_json(before, what="manifest of the stage before") if before.is_file() else None
+    return made
 
 
 def exact_turns(model: Any, segments: Sequence[Segment]) -> dict[str, float]:
@@ -133,7 +151,7 @@ def _optimizers(model: Any, lr: float) -> list[torch.optim.Optimizer]:
 
 def _schedule(progress: float, config: PretrainConfig) -> float:
     """Warm-up, constant, then linear to zero, as a share of the peak."""
-    return max(0.0, min(1.0, (progress + 1e-4) / config.warmup, (1 - progress) / config.decay))
+    return max(0.0, min(1.0, (progress - config.begin + 1e-4) / config.warmup, (1 - progress) / config.decay))
 
 
 def _step(model: Any, optimizers: Sequence[torch.optim.Optimizer], batch: Sequence[Segment], rate: float) -> float:
