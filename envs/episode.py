@@ -139,10 +139,9 @@ class RetrievalPhase:
             chosen = tuple(tool for tool in tools if tool is not None)
             if len(chosen) < len(names):
                 problem = "a selected tool was shown by no search"
-            elif len({tool.id for tool in chosen}) < len(chosen):
-                problem = "a tool is selected twice"
             else:
-                self.selection = chosen
+                # Named again, a tool keeps its first rank: there is nothing wrong with what is selected.
+                self.selection = tuple({tool.id: tool for tool in chosen}.values())
         if problem is not None:  # final, as DESIGN says: a wrong selection does not pass the gate
             return Observation(texts=(), format_error=problem, stop=StopReason.INVALID_SELECTION)
         return Observation(texts=(), stop=StopReason.SELECTED)

@@ -132,8 +132,6 @@ def test_two_searches_in_one_message_are_two_rounds() -> None:
         (["A", "B", "C", "D", "E", "F"], "6 tools selected; select 1 to 5"),
         (["A", "Z"], "a selected tool was shown by no search"),
         (["demo.add"], "a selected tool was shown by no search"),  # ids are ours
-        (["A", "B", "A"], "a tool is selected twice"),
-        (["A", "add"], "a tool is selected twice"),  # by its label and by its name
         (["A", 2], 'select_tools takes a list of strings, "names"'),
     ],
 )
@@ -167,6 +165,14 @@ def test_as_many_as_may_be_selected_may_be_selected() -> None:
     phase = retrieval(max_selected=2)
     _, last = play(phase, searches("all"), select("E", "A"))
     assert (last.stop, phase.selection) == (StopReason.SELECTED, (DIV, ADD))
+
+
+@pytest.mark.parametrize("names", [("E", "A", "E"), ("E", "A", "add")], ids=["same label", "label and name"])
+def test_a_tool_named_again_keeps_its_first_rank(names: tuple[str, ...]) -> None:
+    phase = retrieval()
+    _, last = play(phase, searches("all"), select(*names))
+    assert last == Observation(texts=(), stop=StopReason.SELECTED)
+    assert phase.selection == (DIV, ADD)
 
 
 def test_a_selection_stands_alone() -> None:

@@ -151,7 +151,7 @@ def test_a_gold_call_named_twice_needs_one_execution() -> None:
 def test_without_a_selection_nothing_is_selected_and_no_toolset_is_small() -> None:
     wrong = turn(
         Phase.RETRIEVAL,
-        Observation(texts=(), format_error="a tool is selected twice", stop=StopReason.INVALID_SELECTION),
+        Observation(texts=(), format_error="a selected tool was shown by no search", stop=StopReason.INVALID_SELECTION),
     )
     found = trajectory_metrics(
         replace(episode(searched("add"), wrong, selection=None), stop=StopReason.INVALID_SELECTION)
