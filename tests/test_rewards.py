@@ -168,7 +168,7 @@ NDCG_SECOND_AND_THIRD = (1 / log2(3) + 1 / log2(4)) / IDEAL
 def test_retrieval_parts(trajectory: Trajectory, parts: Mapping[str, float | None]) -> None:
     reward = retrieval_reward(trajectory, RetrievalWeights())
     assert reward.parts == pytest.approx(parts)
-    weights = {"format": 0.1, "recall": 0.4, "ndcg": 0.1, "precision": 0.2, "conversion": 0.2}
+    weights = {"format": 0.1, "recall": 0.6, "ndcg": 0.1, "precision": 0.1, "conversion": 0.1}
     scored = {name: value for name, value in parts.items() if value is not None}
     total = sum(weights[name] * value for name, value in scored.items()) / sum(weights[name] for name in scored)
     assert reward.total == pytest.approx(total)
@@ -176,7 +176,7 @@ def test_retrieval_parts(trajectory: Trajectory, parts: Mapping[str, float | Non
 
 def test_a_retrieval_total_by_hand() -> None:
     one_of_two = retrieved(searched("add", "sub", "root"), selection=("sub", "add"))
-    # 0.1·1 + 0.4·0.5 + 0.1·0.386853 + 0.2·0.5 + 0.2·0.5
+    # 0.1·1 + 0.6·0.5 + 0.1·0.386853 + 0.1·0.5 + 0.1·0.5
     assert retrieval_reward(one_of_two, RetrievalWeights()).total == pytest.approx(0.5386853, abs=1e-6)
     # The paper's three parts at other weights: (1·1 + 2·0.5 + 1·0.5) / 4
     weights = RetrievalWeights(format=1, recall=2, ndcg=0, precision=0, conversion=1)
@@ -508,5 +508,5 @@ def test_selecting_everything_earns_less_than_choosing() -> None:
             assert mean(recalls) > 0.6  # it does surface and hold the gold tools: only precision tells it apart
     assert earned["chooses"] == [1.0] * len(world.tasks)
     for chosen, some, everything in zip(*earned.values(), strict=True):
-        assert chosen > some + 0.1
+        assert chosen > some + 0.05
         assert some >= everything
