@@ -298,7 +298,7 @@ def test_smollm2_goes_through_sft_and_a_grpo_step(smollm2: str, tmp_path: Path) 
     trainer = grpo_trainer(model, tokenizer, CreditByTurns(pool, tasks), config, tmp_path / "grpo")
     trainer.train()
     (metrics,) = trainer.logged
-    assert 0 < metrics["engine/gap_mean"] < 1e-5
+    assert 0 < metrics["engine/gap_mean"] < 1e-4  # thirty layers of fp32 round more than the nano's six: 1.7e-5 seen
     assert metrics["update/skipped_retrieval"] == 0
     assert any(not tensor.equal(before[name]) for name, tensor in trainable(model).items())
     assert all(tensor.isfinite().all() for tensor in trainable(model).values())

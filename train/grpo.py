@@ -164,12 +164,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         return int(self._tokenizer.pad_token_id)
 
     def _measure_gap(self, model: Any) -> dict[str, float]:
-        """Trainer's against engine's log-probs of every trained token, before the batch's first update.
-
-        gap_max and gap_mean are in nats; gap_relative is the largest gap over max(1, |log-prob|), since a logit's
-        rounding error grows with its size.
-        """
-        largest, relative, total, count = 0.0, 0.0, 0.0, 0
+        """Trainer's against engine's log-probs of every trained token, in nats, before the batch's first update."""
+        largest, total, count = 0.0, 0.0, 0
         self._old_logprobs = {}
         model.train()  # the mode of the update; no layer here has dropout
         for batch in (batch for update in self._micro for batch in update):
@@ -179,21 +175,15 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             gap = (logprobs - behaviour).abs().nan_to_num(nan=math.inf, posinf=math.inf)
             gap = torch.where(trained.bool(), gap, 0.0)
             largest, total, count = max(largest, float(gap.max())), total + float(gap.sum()), count + int(trained.sum())
-            relative = max(relative, float((gap / behaviour.abs().clamp(min=1.0)).max()))
             if self._config.ratio == "recompute":
                 self._old_logprobs[id(batch)] = logprobs
-        largest, relative = reduced_max(largest), reduced_max(relative)
-        total, count = reduced_sum(total), int(reduced_sum(count))
+        largest, total, count = reduced_max(largest), reduced_sum(total), int(reduced_sum(count))
         if not math.isfinite(largest) or (self._config.ratio == "engine" and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        return {
-            "engine/gap_max": largest,
-            "engine/gap_relative": relative,
-            "engine/gap_mean": total / count if count else 0.0,
-        }
+        return {"engine/gap_max": largest, "engine/gap_mean": total / count if count else 0.0}
 
     def _logprobs(self, model: Any, batch: Batch) -> Tensor:
         return self._trl_logprobs(model, self._inputs(batch))
