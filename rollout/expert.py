@@ -1,8 +1,9 @@
 """The scripted expert: it knows a task's gold tools, and reads everything else from the context like a policy.
 
 `skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. It plays the
-others as a mediocre teacher would: one search for all needs at once, and a selection with tools that nobody needs.
-Imitating such a teacher is what reinforcement learning has to improve on.
+others as a mediocre teacher would: it searches for the first need alone, and selects tools that nobody needs with it.
+A policy that imitates such a teacher knows how to search again but seldom does, which is what reinforcement learning has
+to improve on.
 """
 
 import json
@@ -51,7 +52,7 @@ class Expert:
         careful = derive_random("careful", task.id).random() < self._skill
         queries = task.expert_queries or (task.instruction,)
         if not careful:
-            queries = (" and ".join(queries),)
+            queries = queries[:1]
         if len(results) < len(queries):
             # A leading space: byte-level BPE spells a word differently at the start of a string than in running text,
             # and a query is copied out of running text. The environment strips it.

@@ -86,7 +86,7 @@ def test_skill_is_the_share_of_tasks_that_it_plays_well() -> None:
 def test_a_mediocre_teacher_searches_once_and_selects_needless_tools() -> None:
     for rollouts in play(NANO_ENV, skill=0.0):
         (trajectory,) = rollouts.retrieval
-        assert [search.query for search in trajectory.searches] == [" and ".join(rollouts.task.expert_queries)]
+        assert [search.query for search in trajectory.searches] == list(rollouts.task.expert_queries[:1])
         assert trajectory.selection is not None
         assert set(trajectory.selection) - set(rollouts.task.gold_tools or ())
         assert retrieval_reward(trajectory, RetrievalWeights()).parts["format"] == 1.0
