@@ -1,9 +1,8 @@
 """The scripted expert: it knows a task's gold tools, and reads everything else from the context like a policy.
 
 `skill` is the share of tasks that it plays well: one short search per need, then exactly the needed tools. It plays the
-others as a mediocre teacher would: it searches for the first need alone, and selects tools that nobody needs with it.
-A policy that imitates such a teacher knows how to search again but seldom does, which is what reinforcement learning has
-to improve on.
+others as a mediocre teacher would: it searches for the first need alone, and selects tools that nobody needs as well.
+Who imitates it knows how to search again but seldom does: what reinforcement learning has to improve on.
 """
 
 import json

@@ -58,7 +58,17 @@ def test_three_segments_on_two_ranks_by_hand() -> None:
         "advantages": [[0, -2, -2], [0, 0, 0]],
     }
     assert one.token_count == other.token_count == 2 + 1 + 2
+    assert (one.first_trained, other.first_trained) == (1, 1)
     assert one.objective is other.objective is Objective.EXECUTION
+
+
+def test_what_no_row_trains_is_prompt() -> None:
+    (batch,) = micro_batches(
+        [segment(1, 2, 3, 4, trained=1), segment(5, 6, 7, trained=1)], rank=0, world_size=1, rows=2, pad_id=PAD
+    )
+    assert batch.first_trained == 2
+    (_, (empty,)) = all_ranks([segment(1, 2, 3, trained=1)], world_size=2, rows=1)
+    assert empty.first_trained == 1
 
 
 def test_a_rank_may_hold_no_work_at_all() -> None:

@@ -166,6 +166,28 @@ def test_ray_rollouts_under_deepspeed(tmp_path: Path, zero: int) -> None:
     played_alone_and_on_two(tmp_path, zero=zero)
 
 
+@pytest.mark.slow
+def test_the_launch_script_trains_under_zero3_and_saves_a_whole_policy(tmp_path: Path) -> None:
+    small = ["grpo.max_steps=1", "grpo.tasks_per_batch=4", "grpo.group_size=4", "grpo.gate=off", "retriever.kind=bm25"]
+    done = subprocess.run(
+        ["bash", "launch/train_deepspeed.sh", "quickstart", "name=zero3", f"output_dir={tmp_path}", *small],
+        cwd=ROOT,
+        env={**os.environ, "ZERO": "3", "NPROC": "2", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    start = trainable(load_model(str(BASE), ModelConfig()))
+    final = trainable(load_model(str(tmp_path / "zero3" / "checkpoints" / "rl"), ModelConfig()))
+    moved = difference(
+        {name: tensor.detach() for name, tensor in final.items()},
+        {name: tensor.detach() for name, tensor in start.items()},
+    )
+    assert 1e-6 < moved < 1e-2
+
+
 @pytest.mark.drill
 @pytest.mark.parametrize("zero", [None, 3])
 def test_a_gap_ends_all_ranks(policy: str, tmp_path: Path, zero: int | None) -> None:

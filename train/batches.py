@@ -29,6 +29,12 @@ class Batch:
     advantages: Tensor  # [B, T] 0 where loss_mask is 0
     token_count: int  # trained tokens of this objective in the whole update, over all ranks
 
+    @property
+    def first_trained(self) -> int:
+        """The first column in which some row is trained: what comes before needs no log-prob. 1 when none is."""
+        columns = self.loss_mask.any(dim=0).nonzero()
+        return int(columns[0]) if len(columns) else 1
+
 
 def micro_batches(segments: Sequence[Segment], *, rank: int, world_size: int, rows: int, pad_id: int) -> list[Batch]:
     """This rank's micro-batches of one objective, at most `rows` rows each, rows of similar length together."""

@@ -171,7 +171,9 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         for batch in (batch for update in self._micro for batch in update):
             with torch.no_grad():
                 logprobs = self._logprobs(model, batch)
-            behaviour, trained = (t[:, 1:].to(logprobs.device) for t in (batch.behaviour_logprobs, batch.loss_mask))
+            behaviour, trained = (
+                t[:, batch.first_trained :].to(logprobs.device) for t in (batch.behaviour_logprobs, batch.loss_mask)
+            )
             gap = (logprobs - behaviour).abs().nan_to_num(nan=math.inf, posinf=math.inf)
             gap = torch.where(trained.bool(), gap, 0.0)
             largest, total, count = max(largest, float(gap.max())), total + float(gap.sum()), count + int(trained.sum())
@@ -189,7 +191,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         return self._trl_logprobs(model, self._inputs(batch))
 
     def _trl_logprobs(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
-        """[B, T − 1] nats at the rollout temperature, of every token but the first."""
+        """[B, completion] nats at the rollout temperature."""
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logprobs: Tensor = self._get_per_token_logps_and_entropies(model, ids, mask, inputs["completion_ids"].size(1))[
@@ -198,21 +200,21 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         return logprobs
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
-        """The batch under TRL's names: a prompt of one token, and all the rest as completion."""
-        device = self.accelerator.device
+        """The batch under TRL's names: what no row trains is the prompt, all from there on the completion."""
+        device, begin = self.accelerator.device, batch.first_trained
         ids, real = batch.ids.to(device), batch.attention_mask.to(device)
         trained, advantages, old = (
-            t[:, 1:].to(device) for t in (batch.loss_mask, batch.advantages, batch.behaviour_logprobs)
+            t[:, begin:].to(device) for t in (batch.loss_mask, batch.advantages, batch.behaviour_logprobs)
         )
         if (recomputed := self._old_logprobs.get(id(batch))) is not None:
             # π_θ/π_old is clipped; a truncated π_old/π_engine is a detached weight: w·min(a, b) = min(wa, wb).
             weight = (recomputed - old).exp().clamp(max=self._config.ratio_cap)
             advantages, old = advantages * torch.where(trained.bool(), weight, 0.0), recomputed
         return {
-            "prompt_ids": ids[:, :1],
-            "prompt_mask": real[:, :1],
-            "completion_ids": ids[:, 1:],
-            "completion_mask": real[:, 1:],
+            "prompt_ids": ids[:, :begin],
+            "prompt_mask": real[:, :begin],
+            "completion_ids": ids[:, begin:],
+            "completion_mask": real[:, begin:],
             "tool_mask": trained,
             "advantages": advantages,
             "old_per_token_logps": old,
