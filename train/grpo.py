@@ -54,6 +54,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._batch: GenerationBatch | None = None
         self._batch_metrics: dict[str, float] = {}
         self._micro: list[list[Batch]] = []
+        self._gap = _Gap()
+        self._logprobs_of_loss: Tensor | None = None
         self._old_logprobs: dict[int, Tensor] = {}
         self._skip_update = False
         self.optimizer: Any
@@ -111,6 +113,10 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             self.accelerator.gradient_state._set_sync_gradients(last)
             with contextlib.nullcontext() if last or self.is_deepspeed_enabled else self.accelerator.no_sync(model):
                 loss = self._compute_loss(model, self._inputs(batch))
+                if update == 0 and self._config.ratio == "engine":
+                    self._gap.add(batch, self._logprobs_of_loss)
+                    if last:
+                        self._check_gap()  # before `backward`, in which a DeepSpeed engine steps
                 self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
             total += loss.detach()
         self.accelerator.gradient_state._set_sync_gradients(True)
@@ -154,7 +160,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         ]
         self._batch_metrics = dict(self._batch.metrics)
         rolled_out = perf_counter()
-        self._batch_metrics |= self._measure_gap(model)
+        self._measure_gap(model)
         self._batch_metrics["time/generation_s"] = rolled_out - started
         self._batch_metrics["time/gap_s"] = perf_counter() - rolled_out
 
@@ -163,32 +169,39 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         """Masked everywhere; never told from real tokens by its value."""
         return int(self._tokenizer.pad_token_id)
 
-    def _measure_gap(self, model: Any) -> dict[str, float]:
-        """Trainer's against engine's log-probs of every trained token, in nats, before the batch's first update."""
-        largest, total, count = 0.0, 0.0, 0
-        self._old_logprobs = {}
+    def _measure_gap(self, model: Any) -> None:
+        """Begin to measure how far trainer and engine are apart before the batch's first update.
+
+        The first update's own forward pass tells it of what that trains. What later updates train is run here, ahead of
+        the first, and under `ratio: recompute`, whose loss needs these log-probs, so is everything.
+        """
+        self._gap, self._old_logprobs = _Gap(), {}
+        recompute = self._config.ratio == "recompute"
         model.train()  # the mode of the update; no layer here has dropout
-        for batch in (batch for update in self._micro for batch in update):
+        for batch in (batch for update in self._micro[0 if recompute else 1 :] for batch in update):
             with torch.no_grad():
-                logprobs = self._logprobs(model, batch)
-            behaviour, trained = (
-                t[:, batch.first_trained :].to(logprobs.device) for t in (batch.behaviour_logprobs, batch.loss_mask)
-            )
-            gap = (logprobs - behaviour).abs().nan_to_num(nan=math.inf, posinf=math.inf)
-            gap = torch.where(trained.bool(), gap, 0.0)
-            largest, total, count = max(largest, float(gap.max())), total + float(gap.sum()), count + int(trained.sum())
-            if self._config.ratio == "recompute":
+                logprobs = self._trl_logprobs(model, self._inputs(batch))
+            self._gap.add(batch, logprobs)
+            if recompute:
                 self._old_logprobs[id(batch)] = logprobs
-        largest, total, count = reduced_max(largest), reduced_sum(total), int(reduced_sum(count))
+        if recompute or not self._micro[0]:
+            self._check_gap()
+
+    def _check_gap(self) -> None:
+        """Log the gap over all ranks; raises IntegrityError where it is more than the config allows."""
+        gap = self._gap
+        largest, total, count = reduced_max(gap.largest), reduced_sum(gap.total), int(reduced_sum(gap.count))
         if not math.isfinite(largest) or (self._config.ratio == "engine" and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        return {"engine/gap_max": largest, "engine/gap_mean": total / count if count else 0.0}
+        self._batch_metrics |= {"engine/gap_max": largest, "engine/gap_mean": total / count if count else 0.0}
 
-    def _logprobs(self, model: Any, batch: Batch) -> Tensor:
-        return self._trl_logprobs(model, self._inputs(batch))
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._logprobs_of_loss = found[0].detach()
+        return found
 
     def _trl_logprobs(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """[B, completion] nats at the rollout temperature."""
@@ -248,6 +261,24 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._batch_metrics["learning_rate"] = float(self.lr_scheduler.get_last_lr()[0])
         if self._batch_log is not None and self.accelerator.is_main_process:
             self._batch_log(number, self._batch_metrics)
+
+
+class _Gap:
+    """How far the trainer's log-probs of sampled tokens are from the engine's, in nats."""
+
+    def __init__(self) -> None:
+        self.largest, self.total, self.count = 0.0, 0.0, 0
+
+    def add(self, batch: Batch, logprobs: Tensor | None) -> None:
+        """Take in a micro-batch; `logprobs` [B, completion]: the trainer's."""
+        assert logprobs is not None
+        behaviour, trained = (
+            t[:, batch.first_trained :].to(logprobs.device) for t in (batch.behaviour_logprobs, batch.loss_mask)
+        )
+        apart = (logprobs - behaviour).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+        apart = torch.where(trained.bool(), apart, 0.0)
+        self.largest = max(self.largest, float(apart.max()))
+        self.total, self.count = self.total + float(apart.sum()), self.count + int(trained.sum())
 
 
 class _Skippable:

@@ -70,16 +70,15 @@ def made_up_episode(seed: int, index: int, *, style: Style = "words", candidates
     instruction = random.choice(FRAMES).format(need=first.wording(values[0], random))
     calls = [ToolCall(name="t0", arguments={name: value for name, value, _ in values[0]})]
     if chained:
-        fed, *others = values[1]
+        fed = random.randrange(len(values[1]))  # which parameter takes the first result
         frames = SECOND_FRAMES if style == "words" else SECOND_FRAMES + LATER_FRAMES
         fed_by = "the result" if style == "words" else random.choice(FED).format(n=random.choice(NOUNS))
         instruction = random.choice(frames).format(
-            first=first.wording(values[0], random), second=needs[1].wording(others, random, fed=fed_by)
+            first=first.wording(values[0], random), second=needs[1].wording(values[1], random, fed=(fed, fed_by))
         )
-        kind = needs[1].kinds[0]
-        raw, text = _value(random, kind)
-        results["t0"] = text
-        calls.append(ToolCall(name="t1", arguments={fed[0]: raw} | {name: value for name, value, _ in others}))
+        raw, results["t0"] = _value(random, needs[1].kinds[fed])
+        arguments = {name: raw if place == fed else value for place, (name, value, _) in enumerate(values[1])}
+        calls.append(ToolCall(name="t1", arguments=arguments))
     gold = tuple(tools)
     task = Task(
         id=f"made-up-{seed}-{index}",
@@ -115,7 +114,7 @@ class _Need:
         self.phrase = " ".join(kept) if style == "words" else random.choice(PHRASES[len(kept)]).format(*kept)
         self.kinds = [random.choice(_KINDS) for _ in range(random.choice((1, 1, 2, 2, 3)))]
         self.names = _parameter_names(random, len(self.kinds))
-        self.named = random.random() < 0.25  # the wording names its parameters, in any order
+        self.named = random.random() < 0.45  # the wording names its parameters, in any order
 
     def tool(self, id: str, random: Random) -> ToolDoc:
         return _tool(id, _description(self.words, random), self.names, self.kinds)
@@ -140,16 +139,27 @@ class _Need:
         """(parameter, value, its JSON spelling), in the schema's order."""
         return [(name, *_value(random, kind)) for name, kind in zip(self.names, self.kinds, strict=True)]
 
-    def wording(self, values: Sequence[tuple[str, Any, str]], random: Random, fed: str | None = None) -> str:
-        shown = [f"{name} {_spelled(value)}" if self.named else _spelled(value) for name, value, _ in values]
+    def wording(
+        self, values: Sequence[tuple[str, Any, str]], random: Random, fed: tuple[int, str] | None = None
+    ) -> str:
+        """The need with its values; `fed`: (which of them is the result of another step, how that is called)."""
+        shown = []
+        for place, (name, value, _) in enumerate(values):
+            said = fed[1] if fed and place == fed[0] else _spelled(value)
+            if self.named:
+                name = _inflected(name, random)
+                said = f"{name} {said}" if random.random() < 0.6 else f"{said} {name}"
+            shown.append(said)
         if self.named:
             random.shuffle(shown)
-        shown = ([fed] if fed else []) + shown
-        joint = random.choice((" and ", " and ", ", ", " with ", " by ", " to "))
+        joint = random.choice((" and ", " and ", ", ", " with ", " by ", " to ", " at "))
         listed = joint.join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
-        return random.choice(
-            ("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")
-        ).format(p=self.phrase, v=listed)
+        shapes = _VALUES_FIRST if random.random() < 0.15 else _VALUES_LAST
+        return random.choice(shapes).format(p=self.phrase, v=listed)
+
+
+_VALUES_LAST = ("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}", "the {p} in {v}")
+_VALUES_FIRST = ("for {v} the {p}", "{v} and its {p}", "of {v} the {p}", "whether {v} is {p}", "{v} as {p}")
 
 
 def _clause(random: Random, style: Style) -> str:
