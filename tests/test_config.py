@@ -1,7 +1,7 @@
 """Configs are strict: a typo, a wrong type or a doubled key is one line that says where and what instead."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -169,6 +169,15 @@ def test_extends_merges_sections_and_replaces_values(tmp_path: Path) -> None:
     (tmp_path / "child.yaml").write_text("extends: base/car.yaml\nname: child\nengine: {threads: 3}\nseats: [c]")
     car = load_config(Car, tmp_path / "child.yaml")
     assert (car.name, car.engine, car.seats) == ("child", Engine(threads=3, rate=0.1), ("c",))
+
+
+def test_a_preset_can_be_extended_by_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\nname: mine\ngrpo: {max_steps: 80}")
+    config, preset = load_run_config(str(tmp_path / "mine.yaml"), []), load_run_config("quickstart", [])
+    assert config == replace(preset, name="mine", grpo=replace(preset.grpo, max_steps=80))
+    (tmp_path / "quickstart.yaml").write_text("name: near\ngrpo: {max_steps: 7}")  # a file beside it comes first
+    (tmp_path / "other.yaml").write_text("extends: quickstart.yaml\nname: other")
+    assert load_run_config(str(tmp_path / "other.yaml"), []).grpo.max_steps == 7
 
 
 def test_an_error_in_the_extended_file_names_that_file(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from retriever.base.errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, where to, and whether only to say so."""
-    parser.add_argument("folder", type=Path, help="an exported policy, e.g. runs/quickstart/export")
+    parser.add_argument(
+        "folder", type=lambda path: Path(path).expanduser(), help="an exported policy, e.g. runs/quickstart/export"
+    )
     parser.add_argument(
         "--repo", required=True, metavar="OWNER/NAME", help="the repository on the Hub; made if missing"
     )
