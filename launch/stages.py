@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from configs.schema import RunConfig
 from envs.dialects import DIALECTS
@@ -128,6 +128,7 @@ class Stages:
         mixed = config.model.dtype == "bfloat16" and not config.model.lora
         loaded = replace(config.model, dtype="float32") if mixed else config.model
         tokenizer, model = load_tokenizer(self.start_path), load_model(self.start_path, loaded)
+        self.tracker.truncate_from(name, 0)  # of an attempt that was interrupted
         started = time.perf_counter()
         with self.display.steps(f"SFT on {len(segments)} segments") as step:
 
@@ -165,7 +166,8 @@ class Stages:
             env=config.env,
             rollout=config.rollout,
         )
-        plan = GroupPlan(group_size=1, gate="gold" if self.config.world.executes else "closed")
+        gate: Literal["gold", "closed"] = "gold" if config.world.executes else "closed"
+        plan = GroupPlan(group_size=1, gate=gate, hidden=self.world.unseen_tools)
         sampling = Sampling(max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar("expert trajectories", 1) as advance:
             rollouts = asyncio.run(collector.collect(tasks, plan, sampling=sampling, seed=config.seed))
@@ -231,6 +233,7 @@ class Stages:
             rewards=config.reward,
             config=config.grpo,
             seed=config.seed,
+            hidden=self.world.unseen_tools,
             listener=self._record,
         )
 

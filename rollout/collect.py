@@ -15,7 +15,7 @@ from envs.types import Observation, StopReason, Task
 from envs.view import ToolView
 from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_seed
-from retriever.tools import ToolDoc
+from retriever.tools import Candidate, ToolDoc
 from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import Engine, GenerationRequest
 from rollout.renderer import Renderer
@@ -62,8 +62,21 @@ class Collector:
     ) -> list[TaskRollouts]:
         """The rollouts of every task, in the order of `tasks`."""
         places = asyncio.Semaphore(self._rollout.max_concurrent)
-        plays = [_Play(self, task, sampling, seed, places) for task in tasks]
+        search = _hiding(plan.hidden, self._search)
+        plays = [_Play(self, task, search, sampling, seed, places) for task in tasks]
         return list(await asyncio.gather(*(play.all(plan) for play in plays)))
+
+
+def _hiding(hidden: frozenset[str], search: Search) -> Search:
+    """`search` as if the catalogue did not hold the tools `hidden`."""
+    if not hidden:
+        return search
+
+    async def searched(query: str, k: int) -> Sequence[Candidate]:
+        found = [candidate for candidate in await search(query, k + len(hidden)) if candidate.tool.id not in hidden]
+        return [replace(candidate, rank=rank) for rank, candidate in enumerate(found[:k], start=1)]
+
+    return searched
 
 
 def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
@@ -89,9 +102,16 @@ class _Play:
     """All episodes of one task in one batch."""
 
     def __init__(
-        self, collector: Collector, task: Task, sampling: Sampling, seed: int, places: asyncio.Semaphore
+        self,
+        collector: Collector,
+        task: Task,
+        search: Search,
+        sampling: Sampling,
+        seed: int,
+        places: asyncio.Semaphore,
     ) -> None:
-        self._of, self._task, self._sampling, self._places = collector, task, sampling, places
+        self._of, self._task, self._search = collector, task, search
+        self._sampling, self._places = sampling, places
         self._seed = derive_seed(seed, task.id)
 
     async def all(self, plan: GroupPlan) -> TaskRollouts:
@@ -129,7 +149,7 @@ class _Play:
         of = self._of
         # One seed of names for the whole group: its members must face the same prompt to share a baseline.
         view = ToolView(of._env, seed=self._seed)
-        env = RetrievalPhase(task=self._task, search=of._search, config=of._env, view=view, seed=self._seed)
+        env = RetrievalPhase(task=self._task, search=self._search, config=of._env, view=view, seed=self._seed)
         context = _Context(ids=[], pending=of._renderer.prompt_ids(env.prompt()), index=0)
         id = f"{self._task.id}/{index}"
         turns, stop, failure, seconds = await self._run(env, context, f"{id}/r", derive_seed(self._seed, "r", index))

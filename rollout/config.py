@@ -72,6 +72,7 @@ class GroupPlan:
     # gold: only a selection that holds every gold tool executes; off: any valid one; closed: none, retrieval alone
     gate: Literal["gold", "off", "closed"] = "gold"
     execution_group: Literal["survivors", "refill"] = "survivors"
+    hidden: frozenset[str] = frozenset()  # ids of tools that no search shows: held out of training
 
     def __post_init__(self) -> None:
         if self.group_size < 1:

@@ -87,8 +87,9 @@ def _load_plain(path: str, config: ModelConfig) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, in one line
         )
-    wrong = [*info["missing_keys"], *info["mismatched_keys"], *info["unexpected_keys"]]
+    wrong = sorted(str(key) for kind in ("missing", "mismatched", "unexpected") for key in info[f"{kind}_keys"])
     if wrong:
         raise UserError(
             f"model.path={path}: the weights are of another architecture than config.json "

@@ -67,6 +67,8 @@ def test_what_no_row_trains_is_prompt() -> None:
         [segment(1, 2, 3, 4, trained=1), segment(5, 6, 7, trained=1)], rank=0, world_size=1, rows=2, pad_id=PAD
     )
     assert batch.first_trained == 2
+    (last,) = micro_batches([segment(1, 2, 3, 4, trained=1)], rank=0, world_size=1, rows=1, pad_id=PAD)
+    assert last.first_trained == 2  # TRL takes values of one column for values of whole sequences
     (_, (empty,)) = all_ranks([segment(1, 2, 3, trained=1)], world_size=2, rows=1)
     assert empty.first_trained == 1
 
@@ -75,9 +77,9 @@ def test_a_rank_may_hold_no_work_at_all() -> None:
     ranks = all_ranks([segment(1, 2, 3, trained=2)], world_size=4, rows=8)
     assert [len(batches) for batches in ranks] == [1] * 4
     for (batch,) in ranks[1:]:
-        assert batch.ids.shape == (1, 2)
+        assert batch.ids.shape == (1, 3)
         assert batch.loss_mask.sum() == 0
-        assert batch.attention_mask.tolist() == [[1, 0]]  # attention over nothing would divide by zero
+        assert batch.attention_mask.tolist() == [[1, 0, 0]]  # attention over nothing would divide by zero
         assert batch.token_count == 2
 
 
@@ -87,7 +89,7 @@ def test_nothing_to_train_is_no_batch_on_any_rank() -> None:
 
 def test_a_segment_of_one_token_has_a_place_to_predict_it_from() -> None:
     (batch,) = micro_batches([segment(1, trained=0)], rank=0, world_size=1, rows=1, pad_id=PAD)
-    assert batch.ids.tolist() == [[1, PAD]]
+    assert batch.ids.tolist() == [[1, PAD, PAD]]
 
 
 @st.composite

@@ -210,6 +210,16 @@ def test_without_gold_tools_the_gate_is_open(gold: Any) -> None:
     assert parents(rollouts) == ["t/0", "t/1"]
 
 
+def test_hidden_tools_are_not_found() -> None:
+    def found(**plan: Any) -> list[str]:
+        env = EnvConfig(candidates_per_search=2)
+        (rollouts,) = collect(Cast(HALF), GroupPlan(group_size=1, **plan), env=env)
+        return list(rollouts.retrieval[0].searches[0].tool_ids)
+
+    assert found() == ["add", "root"]
+    assert found(hidden=frozenset({"add", "sub"})) == ["root", "mul"]  # as many as asked for, were there more
+
+
 def test_who_may_execute() -> None:
     selected = Trajectory(id="t/0", task=TASK, turns=(), stop=StopReason.SELECTED, selection=("root", "x", "add"))
     assert may_execute(selected, GroupPlan())

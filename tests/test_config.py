@@ -175,7 +175,8 @@ def test_a_preset_can_be_extended_by_name(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: quickstart\nname: mine\ngrpo: {max_steps: 80}")
     config, preset = load_run_config(str(tmp_path / "mine.yaml"), []), load_run_config("quickstart", [])
     assert config == replace(preset, name="mine", grpo=replace(preset.grpo, max_steps=80))
-    (tmp_path / "quickstart.yaml").write_text("name: near\ngrpo: {max_steps: 7}")  # a file beside it comes first
+    # A path means the file beside it, whatever it is called.
+    (tmp_path / "quickstart.yaml").write_text("name: near\ngrpo: {max_steps: 7}")
     (tmp_path / "other.yaml").write_text("extends: quickstart.yaml\nname: other")
     assert load_run_config(str(tmp_path / "other.yaml"), []).grpo.max_steps == 7
 

@@ -321,11 +321,19 @@ def spoiled(objective: ObjectiveSegments, by: float) -> ObjectiveSegments:
 
 
 @pytest.mark.parametrize("by", [0.01, -0.01, math.nan, math.inf])
-def test_a_gap_stops_the_run_before_the_first_update(policy: str, tmp_path: Path, by: float) -> None:
+@pytest.mark.parametrize("where", ["first update", "second update", "second update, the first empty", "one update"])
+def test_a_gap_stops_the_run_before_the_first_update(policy: str, tmp_path: Path, by: float, where: str) -> None:
     retrieval, execution = both(policy)
     model, tokenizer = load(policy)
-    source = Recorded(batches=[((retrieval,), (spoiled(execution, by),))])
-    trainer = grpo_trainer(model, tokenizer, source, CONFIG, tmp_path)
+    updates = {
+        "first update": ((spoiled(retrieval, by),), (execution,)),
+        "second update": ((retrieval,), (spoiled(execution, by),)),
+        "second update, the first empty": ((NOTHING[RETRIEVAL],), (spoiled(execution, by),)),
+        "one update": ((retrieval, spoiled(execution, by)),),
+    }
+    source = Recorded(batches=[updates[where]])
+    config = replace(CONFIG, update="combined" if where == "one update" else "separated")
+    trainer = grpo_trainer(model, tokenizer, source, config, tmp_path)
     before = parameters(model)
     with pytest.raises(IntegrityError, match="trainer and engine disagree by .* grpo.max_engine_gap=0.0001"):
         trainer.train()

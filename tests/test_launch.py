@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from launch.plan import ModelShape, model_shape, trainer_bytes, worker_bytes
 from launch.preflight import preflight
 from launch.run_folder import changed_keys, open_run, read_run
 from retriever.base.errors import IntegrityError, UserError
+from train.nano.base import BASE
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("launch/*.sh"))
@@ -118,6 +120,37 @@ def test_bad_input_shows_no_traceback_in_a_real_shell(tmp_path: Path) -> None:
     (tmp_path / "typo.yaml").write_text("name: x\ngrpo:\n  gruop_size: 4\n")
     done = toolscout("grpo", "typo.yaml", cwd=tmp_path)
     assert_one_line_error(done, "typo.yaml:3", "grpo.gruop_size", "did you mean grpo.group_size?")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "parts"),
+    [
+        ('{"id": "t", "instruction": "Hi"}\n{"id": ', ["tasks.jsonl:2"]),
+        ('{"id": "t", "instruction": "Hi", "gold_tools": ["nowhere"]}\n', ["tasks.jsonl:1", "nowhere"]),
+    ],
+)
+def test_mistakes_in_the_users_own_files_are_told_with_their_line(
+    tasks: str, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tools.jsonl").write_text('{"id": "a", "name": "a", "description": "Does a."}\n')
+    (tmp_path / "tasks.jsonl").write_text(tasks)
+    out = f"output_dir={tmp_path / 'runs'}"
+    assert command_line.main(["eval", "quickstart", "model.path=nano", out, "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert [part for part in parts if part not in error] == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(BASE, tmp_path / "other")
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    arguments = ["eval", "quickstart", f"model.path={tmp_path / 'other'}", f"output_dir={tmp_path / 'runs'}"]
+    assert command_line.main([*arguments, "retriever.kind=bm25", "evaluation.tasks_per_split=1"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("toolscout: error: ")
+    assert "of another architecture than config.json" in error
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from configs.schema import load_run_config
 from envs.dialects import DIALECTS
 from envs.types import Prompt
+from envs.worlds.world import build_world
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
+from rollout.records import RecordReader
 from rollout.renderer import Renderer
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Sampling
@@ -95,6 +98,18 @@ def test_trainer_and_engine_agree_before_the_first_update_of_every_batch(run: Pa
     # Rounding grows with the size of logits: a token of probability 1e-9 may differ by a few 1e-5 nats.
     assert all(row["engine/gap_mean"] <= 1e-5 for row in rows), [row["engine/gap_mean"] for row in rows]
     assert all(row["engine/gap_max"] <= 1e-4 for row in rows), [row["engine/gap_max"] for row in rows]
+
+
+def test_unseen_tools_are_never_shown_in_training(run: Path) -> None:
+    unseen = build_world(load_run_config("quickstart", []).world).unseen_tools
+    shown = {
+        tool for path in (run / "rollouts").iterdir() for r in RecordReader(path) for tool in r.trajectory.surfaced
+    }
+    assert len(unseen) == 100
+    assert len(shown) > 20
+    assert shown.isdisjoint(unseen)
+    evaluated = RecordReader(run / "evaluation" / "rl" / "unseen_tools.jsonl.gz")
+    assert not unseen.isdisjoint(tool for r in evaluated for tool in r.trajectory.surfaced)
 
 
 def test_the_export_generates_the_engines_tokens_in_plain_transformers(run: Path) -> None:

@@ -31,9 +31,13 @@ class Batch:
 
     @property
     def first_trained(self) -> int:
-        """The first column in which some row is trained: what comes before needs no log-prob. 1 when none is."""
+        """The first column in which some row is trained: what comes before needs no log-prob. 1 when none is.
+
+        Two columns are left at least: TRL takes values of one column for values of whole sequences, and averages the
+        rows of padding in.
+        """
         columns = self.loss_mask.any(dim=0).nonzero()
-        return int(columns[0]) if len(columns) else 1
+        return min(int(columns[0]), self.ids.shape[1] - 2) if len(columns) else 1
 
 
 def micro_batches(segments: Sequence[Segment], *, rank: int, world_size: int, rows: int, pad_id: int) -> list[Batch]:
@@ -52,7 +56,7 @@ def micro_batches(segments: Sequence[Segment], *, rank: int, world_size: int, ro
 
 
 def _tensors(segments: Sequence[Segment], rows: int, objective: Objective, tokens: int, pad_id: int) -> Batch:
-    width = max([2, *(len(segment.ids) for segment in segments)])
+    width = max([3, *(len(segment.ids) for segment in segments)])
     ids = torch.full((rows, width), pad_id)
     real = torch.zeros(rows, width, dtype=torch.long)
     trained = torch.zeros_like(real)
@@ -66,6 +70,7 @@ def _tensors(segments: Sequence[Segment], rows: int, objective: Objective, token
         trained[row, place] = torch.tensor(segment.action_mask, dtype=torch.long)
         logprobs[row, place] = torch.tensor(segment.behaviour_logprobs)
         advantages[row, place] = torch.tensor(segment.advantages)
+    assert not trained[:, 0].any(), "a first token has no log-prob"
     return Batch(
         objective=objective,
         ids=ids,

@@ -24,7 +24,7 @@ from train.batches import Batch, micro_batches
 from train.config import GrpoConfig, deepspeed_file
 from train.distributed import check_world_size, full_weights, on_first_rank, reduced_max, reduced_sum
 from train.source import BatchSource, GenerationBatch, updates_per_batch
-from train.trl_api import GRPOConfig, GRPOTrainer
+from train.trl_api import GRPOConfig, GRPOTrainer, score_labelled_positions_alone
 
 BatchLog = Callable[[int, Mapping[str, float]], None]
 """Called on rank 0 with (1-based number of the finished generation batch, its metrics)."""
@@ -63,6 +63,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         arguments = grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16)
         arguments.gradient_checkpointing = gradient_checkpointing
         steps = config.max_steps * self._updates
+        score_labelled_positions_alone()
         super().__init__(
             model=model,
             reward_funcs=[_never_called],

@@ -15,7 +15,7 @@ from envs.types import StopReason
 from rollout.types import TaskRollouts
 from train.config import SftConfig
 from train.segments import Objective, Segment, segments_of
-from train.trl_api import SFTConfig, SFTTrainer
+from train.trl_api import SFTConfig, SFTTrainer, score_labelled_positions_alone
 
 StepLog = Callable[[int, int, Mapping[str, float]], None]
 """Called after each step with (1-based step, steps in all, metrics)."""
@@ -46,6 +46,7 @@ def run_sft(
     bf16: bool = False,
 ) -> Any:
     """Train `model` on `segments` and return it, in place. `bf16`: compute in it, over fp32 weights."""
+    score_labelled_positions_alone()
     dataset = Dataset.from_dict(
         {
             "input_ids": [list(segment.ids) for segment in segments],

@@ -1,7 +1,7 @@
 """Where training batches come from: rank 0 plays tasks with the pool, scores them, and says what is to be updated."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -70,18 +70,19 @@ class RolloutSource:
         rewards: RewardConfig,
         config: GrpoConfig,
         seed: int,
+        hidden: frozenset[str] = frozenset(),  # ids of tools that no search shows
         listener: Listener | None = None,
     ) -> None:
         self._pool, self._tasks, self._sampling, self._rollout, self._rewards = pool, tasks, sampling, rollout, rewards
         self._config, self._seed, self._listener = config, seed, listener
+        self._plan = replace(group_plan(config), hidden=hidden)
 
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
         """Push the weights, roll out, score, and divide into updates."""
         started = perf_counter()
         self._pool.push(weights)
         pushed = perf_counter()
-        plan = group_plan(self._config)
-        tasks = self._tasks(index)
+        plan, tasks = self._plan, self._tasks(index)
         rollouts = self._pool.collect(
             tasks, plan, sampling=self._sampling, seed=derive_seed(self._seed, "batch", index)
         )

@@ -1,11 +1,22 @@
 """The one door to TRL (pinned exactly: its GRPO internals are experimental)."""
 
+from typing import Any
+
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
-__all__ = ["GRPOConfig", "GRPOTrainer", "SFTConfig", "SFTTrainer"]
+__all__ = ["GRPOConfig", "GRPOTrainer", "SFTConfig", "SFTTrainer", "score_labelled_positions_alone"]
 
-# Its fused head projects labelled positions alone on GPUs that run Triton, all positions elsewhere, to spare devices
-# that compile a graph per shape. A CPU compiles none, and there the head is two fifths of a nano step.
-_on_triton = utils._use_triton
-utils._use_triton = lambda device: device.type == "cpu" or _on_triton(device)
+
+def score_labelled_positions_alone() -> None:
+    """Let TRL's fused head project labelled positions alone on a CPU too, as it does on GPUs that run Triton.
+
+    Elsewhere it projects all of them, to spare devices that compile a graph per shape. A CPU compiles none, and there
+    the head was two fifths of a nano step.
+    """
+
+    def compact(device: Any) -> bool:
+        return device.type == "cpu" or chunked_logprob._use_triton(device)
+
+    utils._use_triton = compact  # read by `add_fused_lm_head` alone; the kernels keep their own

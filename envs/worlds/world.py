@@ -42,6 +42,7 @@ class World:
     catalogue: Catalogue
     tasks: Callable[[str, int, int], tuple[Task, ...]]  # (split, count, seed) → tasks
     call: Callable[[str, Mapping[str, Any]], str] | None
+    unseen_tools: frozenset[str] = frozenset()  # ids of tools that training never shows
 
     def executor(self, env: EnvConfig) -> Executor | None:
         """What runs this world's calls under the limits of `env`."""
@@ -54,7 +55,12 @@ def build_world(config: WorldConfig) -> World:
     """The world that `config` names. Raises UserError or DataError for what cannot be read."""
     if config.kind == "embedded":
         embedded = EmbeddedWorld.build(config.seed)
-        return World(catalogue=Catalogue.of(embedded.tools), tasks=embedded.tasks, call=embedded.call)
+        return World(
+            catalogue=Catalogue.of(embedded.tools),
+            tasks=embedded.tasks,
+            call=embedded.call,
+            unseen_tools=embedded.unseen_tools,
+        )
     assert config.data is not None
     if config.kind == "files":
         catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
