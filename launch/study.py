@@ -30,7 +30,11 @@ ARMS = {
     "competent_sft": "control: competent expert",
 }
 GAINED = ("pass_rate", "all_gold_selected", "toolset_size")
-SHOWN = ("pass_rate", "all_gold_selected", "toolset_size", "selection_precision", "recall_union", "format_rate")
+SHOWN = (*GAINED, "selection_precision", "recall_union", "format_rate")
+# In the tables also, of chained tasks: what passed, what was found, and what one search with the task's own words would
+# have found at the same toolset size.
+OF_CHAINED = ("pass_rate", "all_gold_selected")
+RAW = "raw instruction"
 
 
 def run_study(config: RunConfig, folder: Path, *, seeds: Sequence[int], display: Display) -> Path:
@@ -91,20 +95,41 @@ def study_summary(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def study_tables(summaries: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """One table a split: every arm, the mean over seeds with each seed behind it. Then RL's gains over the others."""
+    """One table a split: every arm, the mean over seeds with each seed behind it. Then RL's gains over the others.
+
+    In percent, but for the size of toolsets.
+    """
     stages = [summary["stages"] for summary in summaries]
+    chained = [_of_chained(summary) for summary in summaries]
     tables = []
     for split in stages[0]["rl"]:
-        table = _table(split.replace("_", " "), "policy", SHOWN)
+        table = _table(
+            split.replace("_", " "), "policy", (*SHOWN, *(f"chained {metric}" for metric in (*OF_CHAINED, RAW)))
+        )
         for arm in stages[0]:
-            table.add_row(ARMS[arm], *(_cell(_values(stages, arm, split, metric)) for metric in SHOWN))
+            shown = [_cell(_values(stages, arm, split, metric), metric) for metric in SHOWN]
+            shown += [_cell(_values(chained, arm, split, metric), metric) for metric in (*OF_CHAINED, RAW)]
+            table.add_row(ARMS[arm], *shown)
         tables.append(table)
     gains = _table("RL's gains", "over, on", GAINED)
     for other in (arm for arm in stages[0] if arm not in ("base", "rl")):
         for split in stages[0]["rl"]:
-            cells = (_cell(_gains(stages, other, split, metric), sign="+") for metric in GAINED)
+            cells = (_cell(_gains(stages, other, split, metric), metric, sign="+") for metric in GAINED)
             gains.add_row(f"{ARMS[other]}, {split.replace('_', ' ')}", *cells)
     return [*tables, gains]
+
+
+def _of_chained(summary: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """arm → split → metrics of the chained tasks alone, with the all-gold rate of the raw instruction at equal size."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for arm, splits in summary["stages"].items():
+        for split, block in splits.items():
+            raw = summary.get("baseline", {}).get(split, {}).get("chained", {}).get("equal_size", {}).get(arm, {})
+            metrics = dict(block.get("chained", {}))
+            if "all_gold_selected" in raw:
+                metrics[RAW] = raw["all_gold_selected"]
+            found.setdefault(arm, {})[split] = metrics
+    return found
 
 
 def _table(title: str, first: str, metrics: Sequence[str]) -> Table:
@@ -129,6 +154,10 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(mean(values), 4) if values else None
 
 
-def _cell(values: Sequence[float], *, sign: str = "") -> str:
-    each = " ".join(f"{value:{sign}.2f}" for value in values)
-    return f"{mean(values):{sign}.3f} ({each})" if values else "–"
+def _cell(values: Sequence[float], metric: str, *, sign: str = "") -> str:
+    """ "55.0 (50 60)": the mean, and each seed."""
+    if not values:
+        return "–"
+    if metric == "toolset_size":
+        return f"{mean(values):{sign}.2f} ({' '.join(f'{value:{sign}.2f}' for value in values)})"
+    return f"{100 * mean(values):{sign}.1f} ({' '.join(f'{100 * value:{sign}.0f}' for value in values)})"

@@ -60,6 +60,18 @@ def test_tables_print_every_seed() -> None:
     for table in study_tables(list(SEEDS.values())):
         console.print(table)
     text = console.export_text()
-    assert "0.550 (0.50 0.60)" in text
-    assert "+0.300 (+0.20 +0.40)" in text
-    assert "-0.500 (-1.00 +0.00)" in text
+    assert "55.0 (50 60)" in text
+    assert "+30.0 (+20 +40)" in text
+    assert "-0.50 (-1.00 +0.00)" in text
+
+
+def test_chained_tasks_stand_beside_the_raw_instruction_at_equal_size() -> None:
+    chained = {"pass_rate": 0.2, "all_gold_selected": 0.41}
+    seed = {
+        "stages": {"rl": {"held_out": {**block(0.5, 0.6, 2.0), "chained": chained}}},
+        "baseline": {"held_out": {"chained": {"equal_size": {"rl": {"all_gold_selected": 0.23}}}}},
+    }
+    console = Console(width=200, record=True)
+    console.print(study_tables([seed, seed])[0])
+    (row,) = [line for line in console.export_text().splitlines() if "cold start + RL" in line]
+    assert [cell.strip() for cell in row.split("│")[-4:-1]] == ["20.0 (20 20)", "41.0 (41 41)", "23.0 (23 23)"]
