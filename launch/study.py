@@ -155,7 +155,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _cell(values: Sequence[float], metric: str, *, sign: str = "") -> str:
-    """ "55.0 (50 60)": the mean, and each seed."""
+    """The mean, and each seed: "55.0 (50 60)"."""
     if not values:
         return "–"
     if metric == "toolset_size":
