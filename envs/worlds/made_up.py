@@ -15,15 +15,20 @@ from typing import Any, Literal
 from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from envs.view import label_of, made_up_word
 from envs.worlds.made_up_words import (
+    ASKS,
     CLAUSES,
+    CLOSERS,
     COMMON,
     FED,
     FRAMES,
+    JOINERS,
     LATER_FRAMES,
     LITTLE,
     NOUNS,
+    OPENERS,
     PHRASES,
     QUALITIES,
+    REMARK_OPENINGS,
     REMARKS,
     SECOND_FRAMES,
     VERBS,
@@ -67,15 +72,13 @@ def made_up_episode(seed: int, index: int, *, style: Style = "words", candidates
     values = [need.values(random) for need in needs]
     results = {id: _value(random, random.choice(_KINDS))[1] for id in tools}
     clause = _clause(random, style) if random.random() < 0.6 else ""
-    instruction = random.choice(FRAMES).format(need=first.wording(values[0], random))
+    request = first.wording(values[0], random)
+    instruction = _request(random, style, request)
     calls = [ToolCall(name="t0", arguments={name: value for name, value, _ in values[0]})]
     if chained:
         fed = random.randrange(len(values[1]))  # which parameter takes the first result
-        frames = SECOND_FRAMES if style == "words" else SECOND_FRAMES + LATER_FRAMES
         fed_by = "the result" if style == "words" else random.choice(FED).format(n=random.choice(NOUNS))
-        instruction = random.choice(frames).format(
-            first=first.wording(values[0], random), second=needs[1].wording(values[1], random, fed=(fed, fed_by))
-        )
+        instruction = _request(random, style, request, needs[1].wording(values[1], random, fed=(fed, fed_by)))
         raw, results["t0"] = _value(random, needs[1].kinds[fed])
         arguments = {name: raw if place == fed else value for place, (name, value, _) in enumerate(values[1])}
         calls.append(ToolCall(name="t1", arguments=arguments))
@@ -162,9 +165,32 @@ _VALUES_LAST = ("the {p} of {v}", "the {p} for {v}", "{p} of {v}", "{p} from {v}
 _VALUES_FIRST = ("for {v} the {p}", "{v} and its {p}", "of {v} the {p}", "whether {v} is {p}", "{v} as {p}")
 
 
+def _request(random: Random, style: Style, first: str, second: str | None = None) -> str:
+    """One need or two as a request: in a frame, or (mostly, among phrases) put together from parts."""
+    if style == "words" or random.random() < 0.25:
+        if second is None:
+            return random.choice(FRAMES).format(need=first)
+        frames = SECOND_FRAMES if style == "words" else SECOND_FRAMES + LATER_FRAMES
+        return random.choice(frames).format(first=first, second=second)
+    asked = f"{_part(ASKS, random)} {first}".lstrip()
+    if second is not None:
+        asked = random.choice(JOINERS).format(first=asked, second=f"{_part(ASKS, random)} {second}".lstrip())
+    return " ".join(part for part in (_part(OPENERS, random), asked, _part(CLOSERS, random)) if part)
+
+
+def _part(parts: Sequence[str], random: Random) -> str:
+    verb = random.choice(VERBS) if random.random() < 0.7 else _word(random)
+    return random.choice(parts).format(v=verb, a=_word(random), b=_word(random))
+
+
 def _clause(random: Random, style: Style) -> str:
     if style == "words" or random.random() < 0.3:
         return random.choice(CLAUSES).format(a=_thing(random), b=_thing(random))
+    if random.random() < 0.6:  # a list of what others need
+        named = [_Need(random, style).phrase for _ in range(random.choice((1, 2, 3, 3)))]
+        named = [f"the {phrase}" if random.random() < 0.5 else phrase for phrase in named]
+        listed = random.choice((" and ", " or ", " and of ")).join([", ".join(named[:-1]), named[-1]][-len(named) :])
+        return f"{_part(REMARK_OPENINGS, random)} {listed}{random.choice(('.', '.', ','))}"
     return random.choice(REMARKS).format(p=_Need(random, style).phrase, q=_Need(random, style).phrase)
 
 
