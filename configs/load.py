@@ -18,6 +18,8 @@ import yaml
 from retriever.base.errors import UserError
 from retriever.base.files import existing_file
 
+PRESETS = Path(__file__).parent
+
 T = TypeVar("T")
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -138,7 +140,7 @@ def _read(path: Path, children: tuple[Path, ...]) -> _Node:
         return tree
     if not isinstance(parent.value, str):
         raise UserError(f"{parent.place}: extends={_shown(parent)}: expected a preset, or a path from this file on")
-    base, preset = path.parent / parent.value, Path(__file__).parent / f"{parent.value}.yaml"
+    base, preset = path.parent / parent.value, PRESETS / f"{parent.value}.yaml"
     base = preset if preset.is_file() and not base.is_file() else base
     return _merge(_read(existing_file(base, what=f"{parent.place}: extends"), (*children, resolved)), tree)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from configs.load import load_config
+from configs.load import PRESETS, load_config
 from envs.config import EnvConfig
 from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
@@ -14,8 +14,6 @@ from rewards.config import RewardConfig
 from rollout.config import ModelConfig, RolloutConfig
 from train.config import EvaluationConfig, GrpoConfig, SftConfig, zero_stage
 from train.tracking import TrackingConfig
-
-PRESETS = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

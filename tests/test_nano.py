@@ -1,8 +1,12 @@
 """The nano base knows tool use, and nothing of the embedded world."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +82,24 @@ def test_the_generator_shares_no_wording_with_the_worlds_instructions(
 def test_episodes_are_a_function_of_seed_and_index() -> None:
     assert made_up_episode(1, 2) == made_up_episode(1, 2)
     assert made_up_episode(1, 2).task.instruction != made_up_episode(2, 2).task.instruction
+
+
+def test_episodes_are_the_same_in_every_process() -> None:
+    code = (
+        "from envs.worlds.made_up import made_up_episode as episode; "
+        "print([episode(3, index, style=style).task for index in range(60) for style in ('words', 'phrases')])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 def test_the_shipped_base_is_the_released_one_and_small() -> None:

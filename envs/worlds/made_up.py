@@ -156,7 +156,7 @@ class _Need:
         if self.named:
             random.shuffle(shown)
         joint = random.choice((" and ", " and ", ", ", " with ", " by ", " to ", " at "))
-        listed = joint.join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+        listed = _listed(shown, joint)
         shapes = _VALUES_FIRST if random.random() < 0.15 else _VALUES_LAST
         return random.choice(shapes).format(p=self.phrase, v=listed)
 
@@ -178,6 +178,11 @@ def _request(random: Random, style: Style, first: str, second: str | None = None
     return " ".join(part for part in (_part(OPENERS, random), asked, _part(CLOSERS, random)) if part)
 
 
+def _listed(items: Sequence[str], joint: str) -> str:
+    """Items as in `a, b and c`; `joint` stands before the last one."""
+    return joint.join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
 def _part(parts: Sequence[str], random: Random) -> str:
     verb = random.choice(VERBS) if random.random() < 0.7 else _word(random)
     return random.choice(parts).format(v=verb, a=_word(random), b=_word(random))
@@ -189,7 +194,7 @@ def _clause(random: Random, style: Style) -> str:
     if random.random() < 0.6:  # a list of what others need
         named = [_Need(random, style).phrase for _ in range(random.choice((1, 2, 3, 3)))]
         named = [f"the {phrase}" if random.random() < 0.5 else phrase for phrase in named]
-        listed = random.choice((" and ", " or ", " and of ")).join([", ".join(named[:-1]), named[-1]][-len(named) :])
+        listed = _listed(named, random.choice((" and ", " or ", " and of ")))
         return f"{_part(REMARK_OPENINGS, random)} {listed}{random.choice(('.', '.', ','))}"
     return random.choice(REMARKS).format(p=_Need(random, style).phrase, q=_Need(random, style).phrase)
 
@@ -339,16 +344,16 @@ def _thing(random: Random) -> str:
 
 def _parameter_names(random: Random, count: int) -> list[str]:
     style = random.randrange(4)
-    names: set[str] = set()
+    names: dict[str, None] = {}  # not a set: its order changes from process to process
     while len(names) < count:
         if style == 0:
-            names.add(random.choice("abcdefghijklmnopqrstuvwxyz"))
+            names[random.choice("abcdefghijklmnopqrstuvwxyz")] = None
         elif style == 1:
-            names.add(random.choice(NOUNS))
+            names[random.choice(NOUNS)] = None
         elif style == 2:
-            names.add(f"{random.choice(NOUNS)}_{random.choice(NOUNS)}")
+            names[f"{random.choice(NOUNS)}_{random.choice(NOUNS)}"] = None
         else:
-            names.add(_word(random))
+            names[_word(random)] = None
     return sorted(names, key=lambda name: (random.random(), name)) if count > 1 else list(names)
 
 
