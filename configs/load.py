@@ -140,9 +140,18 @@ def _read(path: Path, children: tuple[Path, ...]) -> _Node:
         return tree
     if not isinstance(parent.value, str):
         raise UserError(f"{parent.place}: extends={_shown(parent)}: expected a preset, or a path from this file on")
-    base, preset = path.parent / parent.value, PRESETS / f"{parent.value}.yaml"
-    base = preset if preset.is_file() and not base.is_file() else base
-    return _merge(_read(existing_file(base, what=f"{parent.place}: extends"), (*children, resolved)), tree)
+    base = next((file for file in _extended(path, parent.value) if file.is_file()), None)
+    if base is None:
+        presets = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+        near = _nearest(Path(parent.value).stem, presets)
+        hint = f"did you mean {near}?" if near else f"presets: {', '.join(presets)}"
+        raise UserError(f"{parent.place}: extends={parent.value}: neither a file there nor a preset; {hint}")
+    return _merge(_read(base, (*children, resolved)), tree)
+
+
+def _extended(path: Path, name: str) -> tuple[Path, Path]:
+    """What `extends: name` in the file `path` may mean, the likelier first."""
+    return path.parent / name, PRESETS / f"{name}.yaml"
 
 
 def _override(text: str) -> _Node:

@@ -1,13 +1,14 @@
 """The command line: `toolscout COMMAND …`, the same as `python -m launch.run COMMAND …`.
 
-A command's module is imported when it is asked for, so that `--help` and a mistyped word answer at once.
+A command is one word or two (`retriever eval` lives in launch/commands/retriever_eval.py). Its module is imported when
+it is asked for, so that `--help` and a mistyped word answer at once.
 """
 
 import argparse
 import difflib
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
@@ -67,12 +68,8 @@ def _dispatch(argv: list[str]) -> int:
         parser = _overview()
         parser.parse_args(argv or ["--help"])
         parser.error("expected a command first")
-    name, *rest = argv
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(COMMANDS)}"
-        raise UserError(f"no command {name!r}; {hint}")
-    command = import_module(f"launch.commands.{name}")
+    name, rest = _command(argv)
+    command = import_module(f"launch.commands.{name.replace(' ', '_')}")
     parser = Parser(prog=f"toolscout {name}", description=command.__doc__, formatter_class=_FORMAT, allow_abbrev=False)
     command.add_arguments(parser)
     # intermixed: `quickstart --dry-run seed=1` and `quickstart seed=1 --dry-run` are the same
@@ -81,15 +78,37 @@ def _dispatch(argv: list[str]) -> int:
     return code
 
 
+def _command(argv: list[str]) -> tuple[str, list[str]]:
+    """The command that `argv` begins with, and its arguments. Raises UserError, or prints the help of a group."""
+    word, *rest = argv
+    if word in COMMANDS:
+        return word, rest
+    group = {name: summary for name, summary in COMMANDS.items() if name.startswith(f"{word} ")}
+    if not group:
+        raise UserError(f"no command {word!r}; {_near(word, [*COMMANDS, *(name.split()[0] for name in COMMANDS)])}")
+    if not rest or rest[0].startswith("-"):
+        parser = _overview(word, group)
+        parser.parse_args(rest or ["--help"])
+    if (name := " ".join(argv[:2])) in group:
+        return name, argv[2:]
+    raise UserError(f"no command {name!r}; {_near(name, list(group))}")
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(dict.fromkeys(known))}"
+
+
 _FORMAT = argparse.RawDescriptionHelpFormatter
 
 
-def _overview() -> Parser:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+def _overview(group: str = "", commands: Mapping[str, str] = COMMANDS) -> Parser:
+    prog = f"toolscout {group}".strip()
+    width = max(map(len, commands))
+    listed = "\n".join(f"  {name:{width}}  {summary}" for name, summary in commands.items())
     parser = Parser(
-        prog="toolscout",
-        usage="toolscout COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
+        prog=prog,
+        usage=f"{prog} COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
         description=f"Train a language model to find the right tool and to use it well.\n\ncommands:\n{listed}",
         epilog="CONFIG is a preset or a YAML file. `toolscout COMMAND --help` tells the rest.",
         formatter_class=_FORMAT,

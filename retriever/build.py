@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from retriever.base.errors import UserError
 from retriever.catalogue import Catalogue
 from retriever.config import RetrieverConfig
 from retriever.dense import DenseRetriever
@@ -9,7 +10,8 @@ from retriever.documents import document_template
 from retriever.encoder import Encoder, load_encoder
 from retriever.hybrid import HybridRetriever
 from retriever.lexical import LexicalRetriever
-from retriever.search import Retriever
+from retriever.search import Retriever, ScoringRetriever
+from retriever.sentences import SentenceRetriever
 
 
 def build_retriever(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None) -> Retriever:
@@ -17,6 +19,18 @@ def build_retriever(config: RetrieverConfig, catalogue: Catalogue, *, encoder: E
 
     `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.
     """
+    whole = _whole_queries(config, catalogue, encoder)
+    if not config.sentence_weight:
+        return whole
+    if len(catalogue) > config.exact_fusion_limit:
+        raise UserError(
+            f"retriever.sentence_weight={config.sentence_weight} scores the whole catalogue, and its {len(catalogue)} "
+            f"tools exceed retriever.exact_fusion_limit={config.exact_fusion_limit}; give 0, or raise the limit"
+        )
+    return SentenceRetriever(whole, sentence_weight=config.sentence_weight)
+
+
+def _whole_queries(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | None) -> ScoringRetriever:
     template = document_template(config.document)
     if config.kind == "dense":
         return _dense(config, catalogue, encoder)
@@ -27,6 +41,7 @@ def build_retriever(config: RetrieverConfig, catalogue: Catalogue, *, encoder: E
         lexical,
         _dense(config, catalogue, encoder),
         lexical_weight=config.lexical_weight,
+        by=config.fused_by,
         exact_limit=config.exact_fusion_limit,
         depth=config.fusion_depth,
     )

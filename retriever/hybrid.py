@@ -1,16 +1,19 @@
-"""Words and meaning together: a weighted sum of standardised scores. No rank fusion: it is worse (METHOD)."""
+"""Words and meaning together: a weighted sum of standardised scores, or of reciprocal ranks."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from retriever.catalogue import Catalogue
+from retriever.config import FusedBy
 from retriever.search import ScoringRetriever, check_k, ranked, top_positions
 from retriever.tools import Candidate
 from retriever.words import clean_query
 
 _BLOCK = 16  # queries fused at once: bounds the memory at 16 score vectors a side
+_RANK_OFFSET = 60  # Cormack et al. 2009
 
 
 def standardised(scores: NDArray[np.floating]) -> NDArray[np.float64]:  # [N] -> [N]
@@ -20,18 +23,28 @@ def standardised(scores: NDArray[np.floating]) -> NDArray[np.float64]:  # [N] ->
     return centred / deviation if deviation > 1e-12 else np.zeros_like(centred)
 
 
+def reciprocal_ranks(scores: NDArray[np.floating]) -> NDArray[np.float64]:  # [N] -> [N]
+    """1 / (60 + rank), rank 1 for the highest; equal scores share the best of their ranks (Cormack et al. 2009)."""
+    ranks: NDArray[np.float64] = rankdata(-scores, method="min")
+    return 1.0 / (_RANK_OFFSET + ranks)
+
+
+_COMPARABLE = {"scores": standardised, "ranks": reciprocal_ranks}  # what makes scores of two kinds comparable
+
+
 def fused(
-    lexical: NDArray[np.floating], dense: NDArray[np.floating], *, lexical_weight: float
+    lexical: NDArray[np.floating], dense: NDArray[np.floating], *, lexical_weight: float, by: FusedBy = "scores"
 ) -> NDArray[np.float64]:  # [N]
-    """w · z(lexical) + (1 − w) · z(dense)."""
-    return lexical_weight * standardised(lexical) + (1.0 - lexical_weight) * standardised(dense)
+    """w · f(lexical) + (1 − w) · f(dense), with f as `by` says."""
+    comparable = _COMPARABLE[by]
+    return lexical_weight * comparable(lexical) + (1.0 - lexical_weight) * comparable(dense)
 
 
 class HybridRetriever:
     """Fusion of a lexical and a dense retriever over one catalogue.
 
     Exact up to `exact_limit` tools: both score the whole catalogue. Above it, each gives its best `depth` tools, and
-    scores are standardised over the union; a tool that one side does not list counts as that side's lowest.
+    the union is fused as if it were all; a tool that one side does not list counts as that side's lowest.
     """
 
     def __init__(
@@ -40,12 +53,13 @@ class HybridRetriever:
         dense: ScoringRetriever,
         *,
         lexical_weight: float = 0.5,
+        by: FusedBy = "scores",
         exact_limit: int = 200_000,
         depth: int = 1_000,
     ) -> None:
         assert lexical.catalogue is dense.catalogue
         self._lexical, self._dense = lexical, dense
-        self._weight = lexical_weight
+        self._weight, self._by = lexical_weight, by
         self._exact_limit, self._depth = exact_limit, depth
 
     @property
@@ -67,9 +81,17 @@ class HybridRetriever:
                 found[row] = candidates
         return found
 
-    def _exact(self, queries: list[str], k: int) -> list[tuple[Candidate, ...]]:
+    def scores(self, queries: Sequence[str]) -> NDArray[np.float64]:  # [Q, N]
+        """The fused score of every tool for every query, exact whatever the size of the catalogue."""
         pairs = zip(self._lexical.scores(queries), self._dense.scores(queries), strict=True)
-        return [ranked(self.catalogue, fused(left, right, lexical_weight=self._weight), k) for left, right in pairs]
+        rows = [self._fused(left, right) for left, right in pairs]
+        return np.stack(rows) if rows else np.zeros((0, len(self.catalogue)))
+
+    def _fused(self, lexical: NDArray[np.floating], dense: NDArray[np.floating]) -> NDArray[np.float64]:  # [N]
+        return fused(lexical, dense, lexical_weight=self._weight, by=self._by)
+
+    def _exact(self, queries: list[str], k: int) -> list[tuple[Candidate, ...]]:
+        return [ranked(self.catalogue, row, k) for row in self.scores(queries)]
 
     def _over_union(self, queries: list[str], k: int) -> list[tuple[Candidate, ...]]:
         depth = max(k, self._depth)
@@ -87,7 +109,7 @@ class HybridRetriever:
             lowest = min(score_of.values(), default=0.0)
             return np.array([score_of.get(tool.id, lowest) for tool in tools])
 
-        scores = fused(aligned(left), aligned(right), lexical_weight=self._weight)
+        scores = self._fused(aligned(left), aligned(right))
         return tuple(
             Candidate(tool=tools[place], score=float(scores[place]), rank=rank)
             for rank, place in enumerate(top_positions(scores, k), start=1)

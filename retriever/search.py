@@ -33,7 +33,7 @@ class Retriever(Protocol):
 class ScoringRetriever(Retriever, Protocol):
     """A retriever that can score the whole catalogue: what exact fusion needs."""
 
-    def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:  # [Q, N]
+    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, N]
         """The score of every tool for every query."""
         ...
 

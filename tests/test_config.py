@@ -194,7 +194,10 @@ def test_extending_in_a_circle_or_from_nowhere_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"extends itself \(a.yaml -> b.yaml -> a.yaml\)"):
         load_config(Car, tmp_path / "a.yaml")
     (tmp_path / "c.yaml").write_text("extends: nowhere.yaml")
-    with pytest.raises(UserError, match="c.yaml:1: extends: no file at"):
+    with pytest.raises(UserError, match="c.yaml:1: extends=nowhere.yaml: neither a file there nor a preset; presets: "):
+        load_config(Car, tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("extends: quickstrat")
+    with pytest.raises(UserError, match=r"extends=quickstrat: .*; did you mean quickstart\?"):
         load_config(Car, tmp_path / "c.yaml")
 
 

@@ -24,7 +24,7 @@ from retriever.config import RetrieverConfig
 from retriever.dense import DenseRetriever
 from retriever.documents import PRESETS, document_template
 from retriever.encoder import PACKAGED, load_encoder
-from retriever.hybrid import HybridRetriever, fused
+from retriever.hybrid import HybridRetriever, fused, reciprocal_ranks
 from retriever.lexical import LexicalRetriever
 from retriever.metrics import (
     average_precision,
@@ -35,6 +35,7 @@ from retriever.metrics import (
     reciprocal_rank,
 )
 from retriever.search import Retriever, ranked, top_positions
+from retriever.sentences import SentenceRetriever, sentences
 from retriever.tools import Candidate, ToolDoc
 from retriever.vectors import encode_documents
 from retriever.words import tokens
@@ -436,6 +437,66 @@ class TestHybrid:
         (found,) = hybrid.search(["anything"], k=1)  # lists: a with 3, b with 0.8; both sides flat over the union
         assert ids(found) == ["a"]
         assert found[0].score == 0.0
+
+    def test_reciprocal_ranks_by_hand(self) -> None:
+        assert reciprocal_ranks(np.array([0.5, 2.0, 0.5, 0.1])) == pytest.approx([1 / 62, 1 / 61, 1 / 62, 1 / 64])
+        by_rank = fused(np.array(self.lexical), np.array(self.dense), lexical_weight=0.25, by="ranks")
+        # lexical ranks 1, 2, 2; dense ranks 3, 1, 2
+        assert by_rank == pytest.approx([0.25 / 61 + 0.75 / 63, 0.25 / 62 + 0.75 / 61, 1 / 62])
+
+    def test_fused_by_ranks_through_the_config(self) -> None:
+        (found,) = build("hybrid", fused_by="ranks").search(["weather of a city"], k=4)
+        assert ids(found)[0] == "get_weather"
+        assert found[0].score == pytest.approx(1 / 61)  # first on both sides
+
+
+class TestSentences:
+    two = Catalogue.of([tool("a", "red"), tool("b", "blue"), tool("c", "red blue")])
+
+    @pytest.mark.parametrize(
+        ("text", "parts"),
+        [
+            ("Find 3.5 metres. Then stop!  Why?", ["Find 3.5 metres.", "Then stop!", "Why?"]),
+            ("one\n\n two", ["one", "two"]),
+            ("天気は？雨です。", ["天気は？", "雨です。"]),
+            (" \x00 ", []),
+            ("a. " * 40, ["a."] * 16),
+        ],
+    )
+    def test_are_split_at_their_ends(self, text: str, parts: list[str]) -> None:
+        assert sentences(text) == parts
+
+    def test_mix_with_the_whole_query_by_hand(self) -> None:
+        class Counting:  # a word of the query in the description: one point
+            catalogue = self.two
+
+            def scores(self, queries: Sequence[str]) -> NDArray[np.float64]:
+                return np.array(
+                    [
+                        [float(sum(w in entry.description for w in tokens(q))) for entry in self.catalogue]
+                        for q in queries
+                    ]
+                )
+
+            def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
+                return [ranked(self.catalogue, row, k) for row in self.scores(queries)]
+
+        mixed = SentenceRetriever(Counting(), sentence_weight=0.25)
+        # whole: a 2, b 1, c 3; "Red red." 2, 0, 2; "Blue." 0, 1, 1; the best sentence: 2, 1, 2
+        assert mixed.scores(["Red red. Blue."])[0].tolist() == [2.0, 1.0, 0.75 * 3 + 0.25 * 2]
+        (found, single, nothing) = mixed.search(["Red red. Blue.", "red", " "], k=2)
+        assert ids(found) == ["c", "a"]
+        assert [candidate.score for candidate in single] == [1.0, 1.0]
+        assert nothing == ()
+
+    @EVERY_KIND
+    def test_of_one_sentence_nothing_changes(self, kind: str) -> None:
+        for query in ("weather of a city", "currencies"):
+            assert build(kind, sentence_weight=0.5).search([query], k=3) == build(kind).search([query], k=3)
+
+    def test_want_the_whole_catalogue_scored(self) -> None:
+        with pytest.raises(UserError, match="sentence_weight=0.5 scores the whole catalogue, and its 4 tools exceed"):
+            build("hybrid", sentence_weight=0.5, exact_fusion_limit=3)
 
 
 class TestRanking:

@@ -1,0 +1,60 @@
+"""A request that asks for several things, searched sentence by sentence as well as whole."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retriever.catalogue import Catalogue
+from retriever.search import ScoringRetriever, check_k, ranked
+from retriever.tools import Candidate
+from retriever.words import QUERY_CHARS, clean_query, clean_text
+
+_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")  # "3.5" and "a.b" hold no end: no white space follows
+_MOST = 16  # sentences of one query that are searched: search time stays bounded whatever a policy writes
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of `text`, cleaned; at most the first 16 of those with something to read."""
+    parts = (clean_text(part) for part in _END.split(text[:QUERY_CHARS]))
+    return [part for part in parts if part][:_MOST]
+
+
+class SentenceRetriever:
+    """Searches with the whole query and with each of its sentences; scores are mixed.
+
+    score = (1 − w) · score(query) + w · max over sentences of score(sentence). A query of one sentence is searched
+    once, as it is. The underlying scores must be comparable between queries: standardised or cosines, best fused.
+    """
+
+    def __init__(self, whole: ScoringRetriever, *, sentence_weight: float) -> None:
+        self._whole, self._weight = whole, sentence_weight
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is searched."""
+        return self._whole.catalogue
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
+        """See `Retriever`."""
+        check_k(k)
+        several = {row: parts for row, query in enumerate(queries) if len(parts := sentences(query)) > 1}
+        single = [row for row, query in enumerate(queries) if row not in several and clean_query(query)]
+        found: list[tuple[Candidate, ...]] = [()] * len(queries)
+        for row, candidates in zip(single, self._whole.search([queries[row] for row in single], k), strict=True):
+            found[row] = candidates
+        for row, parts in several.items():
+            found[row] = ranked(self.catalogue, self._mixed(queries[row], parts), k)
+        return found
+
+    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, N]
+        """The mixed score of every tool for every query."""
+        rows = [self._mixed(query, sentences(query)) for query in queries]
+        return np.stack(rows) if rows else np.zeros((0, len(self.catalogue)))
+
+    def _mixed(self, query: str, parts: Sequence[str]) -> NDArray[np.floating]:  # [N]
+        if len(parts) < 2:
+            return self._whole.scores([query])[0]
+        whole, *each = self._whole.scores([query, *parts])
+        return (1.0 - self._weight) * whole + self._weight * np.max(each, axis=0)
