@@ -57,6 +57,21 @@ class RunConfig:
             raise UserError("grpo.deepspeed: ZeRO-3 does not take a LoRA adapter over bfloat16 weights; give ZERO=2")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalConfig:
+    """What `toolscout retriever …` reads: the tools, how they are searched, and the tasks whose words search them."""
+
+    seed: int = 0
+    world: WorldConfig = field(default_factory=WorldConfig)
+    retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+    split: str = "test"
+    max_queries: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.max_queries < 1:
+            raise UserError(f"max_queries={self.max_queries} is below 1; give the number of queries, e.g. 1000")
+
+
 def preset_names() -> list[str]:
     """The presets that ship with Toolscout."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))

@@ -1,5 +1,8 @@
 """What a retriever is worth: measures against scikit-learn, groups, intervals, and settings chosen on other groups."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, ndcg_score
 
+from launch.run import main
 from retriever.base.errors import UserError
 from retriever.build import build_retriever
 from retriever.catalogue import Catalogue
@@ -91,3 +95,72 @@ class TestLeaveOneGroupOut:
     def test_an_unknown_measure_is_named(self) -> None:
         with pytest.raises(UserError, match="measure 'ndcg' is unknown"):
             leave_one_group_out([({}, [scored("a", 1.0)])], measure="ndcg")
+
+
+class TestCommand:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        tools = [
+            {"id": "a", "name": "red", "description": "red red red blue"},
+            {"id": "b", "name": "blue", "description": ""},
+        ]
+        tasks = [
+            {"id": "1", "instruction": "red", "split": "test", "gold_tools": ["a"], "tags": ["one"]},
+            {"id": "2", "instruction": "blue", "split": "test", "gold_tools": ["a"], "tags": ["two"]},
+            {"id": "3", "instruction": "nothing to find", "split": "test"},
+        ]
+        for name, entries in (("tools", tools), ("tasks", tasks)):
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        return tmp_path
+
+    def test_prints_a_table_and_writes_its_figures(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = folder / "figures.json"
+        command = ["retriever", "eval", "--data", str(folder), "retriever.kind=bm25", "--out", str(out)]
+        assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert "2 tools, 2 queries" in printed
+        record = json.loads(out.read_text())
+        assert {group: found["ndcg@1"]["mean"] for group, found in record["groups"].items()} == {
+            "one": 1.0,
+            "two": 0.0,  # the short document of b ranks first
+            "all": 0.5,
+        }
+        assert record["groups"]["two"]["mrr"]["mean"] == 0.5
+        assert record["catalogue"]["tools"] == 2
+        assert record["config"]["retriever"]["kind"] == "bm25"
+
+    def test_chooses_settings_for_each_group_on_the_others(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = ["retriever", "eval", "--data", str(folder), "retriever.kind=bm25"]
+        assert main([*command, "--choose", "retriever.b=0.0,1.0", "--by", "ndcg@1"]) == 0
+        printed = capsys.readouterr().out
+        assert "one: b=" in printed
+        assert "two: b=" in printed
+        assert "best on all groups" in printed
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["retriever.knd=bm25"], "unknown key retriever.knd; did you mean retriever.kind?"),
+            (["--choose", "retriever.b"], "expected KEY=V1,V2"),
+            (["--choose", "seed=1,2"], "only keys of the retriever can be chosen"),
+            (["--by", "ndcg"], "--by ndcg: give one of ndcg@1"),
+            (["bm25"], "'bm25': expected key=value"),
+            (["max_queries=0"], "max_queries=0 is below 1"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    ) -> None:
+        assert main(["retriever", "eval", "--data", str(folder), *arguments]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+    def test_a_group_of_commands_has_its_own_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["retriever"])
+        assert "retriever eval" in capsys.readouterr().out
+        assert main(["retriever", "evla"]) == 2
+        assert "did you mean retriever eval?" in capsys.readouterr().err
