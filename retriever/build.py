@@ -10,11 +10,13 @@ from retriever.documents import document_template
 from retriever.encoder import Encoder, load_encoder
 from retriever.hybrid import HybridRetriever
 from retriever.lexical import LexicalRetriever
-from retriever.search import Retriever, ScoringRetriever
+from retriever.search import IndexedRetriever, ScoringRetriever
 from retriever.sentences import SentenceRetriever
 
 
-def build_retriever(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None) -> Retriever:
+def build_retriever(
+    config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None
+) -> IndexedRetriever:
     """Index `catalogue` as `config` says. Raises UserError when the encoder is not there.
 
     `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.

@@ -1,5 +1,6 @@
 """Words and meaning together: a weighted sum of standardised scores, or of reciprocal ranks."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,9 +36,12 @@ _COMPARABLE = {"scores": standardised, "ranks": reciprocal_ranks}  # what makes 
 def fused(
     lexical: NDArray[np.floating], dense: NDArray[np.floating], *, lexical_weight: float, by: FusedBy = "scores"
 ) -> NDArray[np.float64]:  # [N]
-    """w · f(lexical) + (1 − w) · f(dense), with f as `by` says."""
+    """w · f(lexical) + (1 − w) · f(dense), with f as `by` says; where one is -inf, in a hole, the result is."""
     comparable = _COMPARABLE[by]
-    return lexical_weight * comparable(lexical) + (1.0 - lexical_weight) * comparable(dense)
+    live = np.isfinite(lexical)
+    result = np.full(len(lexical), -np.inf)
+    result[live] = lexical_weight * comparable(lexical[live]) + (1.0 - lexical_weight) * comparable(dense[live])
+    return result
 
 
 class HybridRetriever:
@@ -67,6 +71,12 @@ class HybridRetriever:
         """What is searched."""
         return self._lexical.catalogue
 
+    def following(self, catalogue: Catalogue) -> "HybridRetriever":
+        """See `IndexedRetriever`."""
+        changed = copy.copy(self)
+        changed._lexical, changed._dense = self._lexical.following(catalogue), self._dense.following(catalogue)
+        return changed
+
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)
@@ -81,11 +91,11 @@ class HybridRetriever:
                 found[row] = candidates
         return found
 
-    def scores(self, queries: Sequence[str]) -> NDArray[np.float64]:  # [Q, N]
+    def scores(self, queries: Sequence[str]) -> NDArray[np.float64]:  # [Q, slots]
         """The fused score of every tool for every query, exact whatever the size of the catalogue."""
         pairs = zip(self._lexical.scores(queries), self._dense.scores(queries), strict=True)
         rows = [self._fused(left, right) for left, right in pairs]
-        return np.stack(rows) if rows else np.zeros((0, len(self.catalogue)))
+        return np.stack(rows) if rows else np.zeros((0, self.catalogue.slots))
 
     def _fused(self, lexical: NDArray[np.floating], dense: NDArray[np.floating]) -> NDArray[np.float64]:  # [N]
         return fused(lexical, dense, lexical_weight=self._weight, by=self._by)
@@ -99,10 +109,10 @@ class HybridRetriever:
         return [self._fuse_lists(left, right, k) for left, right in pairs]
 
     def _fuse_lists(self, left: Sequence[Candidate], right: Sequence[Candidate], k: int) -> tuple[Candidate, ...]:
-        union = sorted({self.catalogue.position(candidate.tool.id) for candidate in (*left, *right)})
+        union = sorted({self.catalogue.slot(candidate.tool.id) for candidate in (*left, *right)})
         if not union:
             return ()
-        tools = [self.catalogue.tools[position] for position in union]
+        tools = [self.catalogue.at(slot) for slot in union]
 
         def aligned(side: Sequence[Candidate]) -> NDArray[np.float64]:
             score_of = {candidate.tool.id: candidate.score for candidate in side}

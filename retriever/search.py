@@ -1,7 +1,7 @@
 """What every retriever is and promises, and the ranking that they share."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,23 @@ class Retriever(Protocol):
         ...
 
 
-class ScoringRetriever(Retriever, Protocol):
+class IndexedRetriever(Retriever, Protocol):
+    """A retriever with an index that changes of the catalogue need not be built into at once."""
+
+    def following(self, catalogue: Catalogue) -> Self:
+        """This retriever for a catalogue `changed` from its own, without building the index anew.
+
+        What was added is scored with the statistics of what was indexed (document frequencies, mean length), until an
+        index is built of the compacted catalogue.
+        """
+        ...
+
+
+class ScoringRetriever(IndexedRetriever, Protocol):
     """A retriever that can score the whole catalogue: what exact fusion needs."""
 
-    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, N]
-        """The score of every tool for every query."""
+    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, slots]
+        """The score of every tool for every query, by slot; -inf in the holes."""
         ...
 
 
@@ -54,10 +66,18 @@ def top_positions(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:  # 
     return best[np.argsort(-scores[best], kind="stable")][:k]
 
 
+def dug(catalogue: Catalogue, scores: NDArray[np.floating]) -> NDArray[np.floating]:  # [Q, slots]
+    """`scores`, in place, with -inf in the holes of the catalogue."""
+    if catalogue.holes:
+        scores[:, list(catalogue.holes)] = -np.inf
+    return scores
+
+
 def ranked(catalogue: Catalogue, scores: NDArray[np.floating], k: int) -> tuple[Candidate, ...]:
-    """The k best of a catalogue by `scores` [N]."""
-    tools = catalogue.tools
+    """The k best of a catalogue by `scores` [slots], -inf in the holes."""
+    if not len(catalogue):
+        return ()
     return tuple(
-        Candidate(tool=tools[position], score=float(scores[position]), rank=rank)
-        for rank, position in enumerate(top_positions(scores, k), start=1)
+        Candidate(tool=catalogue.at(int(slot)), score=float(scores[slot]), rank=rank)
+        for rank, slot in enumerate(top_positions(scores, min(k, len(catalogue))), start=1)
     )

@@ -36,6 +36,10 @@ class SentenceRetriever:
         """What is searched."""
         return self._whole.catalogue
 
+    def following(self, catalogue: Catalogue) -> "SentenceRetriever":
+        """See `IndexedRetriever`."""
+        return SentenceRetriever(self._whole.following(catalogue), sentence_weight=self._weight)
+
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)
@@ -48,12 +52,12 @@ class SentenceRetriever:
             found[row] = ranked(self.catalogue, self._mixed(queries[row], parts), k)
         return found
 
-    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, N]
+    def scores(self, queries: Sequence[str]) -> NDArray[np.floating]:  # [Q, slots]
         """The mixed score of every tool for every query."""
         rows = [self._mixed(query, sentences(query)) for query in queries]
-        return np.stack(rows) if rows else np.zeros((0, len(self.catalogue)))
+        return np.stack(rows) if rows else np.zeros((0, self.catalogue.slots))
 
-    def _mixed(self, query: str, parts: Sequence[str]) -> NDArray[np.floating]:  # [N]
+    def _mixed(self, query: str, parts: Sequence[str]) -> NDArray[np.floating]:  # [slots]
         if len(parts) < 2:
             return self._whole.scores([query])[0]
         whole, *each = self._whole.scores([query, *parts])

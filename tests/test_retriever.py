@@ -88,6 +88,9 @@ class FixedScores:
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         return [ranked(self.catalogue, self._scores, k) for _ in queries]
 
+    def following(self, catalogue: Catalogue) -> "FixedScores":
+        raise NotImplementedError(f"scores are given for {len(self.catalogue)} tools, not {len(catalogue)}")
+
 
 def build(kind: str, catalogue: Catalogue = TOOLS, **settings: Any) -> Retriever:
     return build_retriever(RetrieverConfig(kind=kind, **settings), catalogue, encoder=WordEncoder())  # type: ignore[arg-type]
@@ -480,6 +483,9 @@ class TestSentences:
 
             def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
                 return [ranked(self.catalogue, row, k) for row in self.scores(queries)]
+
+            def following(self, catalogue: Catalogue) -> "Counting":
+                raise NotImplementedError("counts words of two tools")
 
         mixed = SentenceRetriever(Counting(), sentence_weight=0.25)
         # whole: a 2, b 1, c 3; "Red red." 2, 0, 2; "Blue." 0, 1, 1; the best sentence: 2, 1, 2
