@@ -55,7 +55,7 @@ class Catalogue:
         lines: dict[str, int] = {}
         tools: list[ToolDoc] = []
         for line, entry in read_jsonl(path, what="catalogue"):
-            tool = _tool(entry, path=path, line=line)
+            tool = parse_tool(entry, path=path, line=line)
             if tool.id in lines:
                 problem = f"{tool.id!r} is already the id of line {lines[tool.id]}; rename or drop one of the two"
                 raise DataError(problem, path=path, line=line, field="id")
@@ -194,8 +194,8 @@ class Catalogue:
         return [template.render(tool) for tool in self]
 
 
-def _tool(entry: dict[str, Any], *, path: str | Path, line: int) -> ToolDoc:
-    """The entry of one line. Raises DataError."""
+def parse_tool(entry: dict[str, Any], *, path: str | Path, line: int) -> ToolDoc:
+    """The tool of one line of a catalogue, as parsed from JSON. Raises DataError."""
 
     def bad(message: str, field: str) -> DataError:
         return DataError(message, path=path, line=line, field=field)

@@ -13,7 +13,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("launch", "configs", "train", "rewards", "rollout", "envs", "retriever")  # top to bottom
-ONE_DOOR = ("trl", "peft", "deepspeed", "wandb", "ray", "vllm", "faiss", "bm25s", "sentence_transformers", "mcp")
+ONE_DOOR = (
+    "trl",
+    "peft",
+    "deepspeed",
+    "wandb",
+    "ray",
+    "vllm",
+    "faiss",
+    "bm25s",
+    "sentence_transformers",
+    "mcp",
+    "fastapi",
+)
 MAY_TAKE_A_STDLIB_NAME = "types"
 EXTRAS = {"vllm", "mcp"}  # imported where they are installed, declared nowhere
 

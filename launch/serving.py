@@ -1,0 +1,59 @@
+"""The retriever as a service, from a catalogue's file to a listening port."""
+
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+
+from configs.load import load_config
+from retriever.base.errors import UserError
+from retriever.build import build_retriever
+from retriever.catalogue import Catalogue
+from retriever.config import RetrieverConfig
+from retriever.encoder import load_encoder
+from retriever.live import LiveRetriever
+from retriever.service import ServiceConfig, make_app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedConfig:
+    """What `toolscout retriever serve` reads of its settings."""
+
+    retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
+
+
+def retriever_config(overrides: Sequence[str]) -> ServedConfig:
+    """Raises UserError."""
+    return load_config(ServedConfig, None, overrides)
+
+
+def serve(path: Path, config: ServedConfig, *, host: str, port: int, token: str | None, **limits: float) -> None:
+    """Index the catalogue and serve it until interrupted. Raises UserError, among others when the port is taken."""
+    service = ServiceConfig(token=token, **limits)  # type: ignore[arg-type]
+    if token is None and host not in ("127.0.0.1", "::1", "localhost"):
+        raise UserError(
+            f"--host {host}: others could reach this service, and it asks for no token; "
+            "set TOOLSCOUT_RETRIEVER_TOKEN, or listen on 127.0.0.1"
+        )
+    logging.getLogger("retriever").addHandler(logging.StreamHandler())
+    listening = _listening(host, port)  # before the index is built: a taken port is known at once
+    catalogue = Catalogue.load(path)
+    settings = config.retriever
+    encoder = None if settings.kind == "bm25" else load_encoder(settings.encoder, device=settings.device)
+    live = LiveRetriever(catalogue, lambda tools: build_retriever(settings, tools, encoder=encoder))
+    app = make_app(live, service, reload=lambda: Catalogue.load(path))
+    where = "http://{}:{}".format(*listening.getsockname()[:2])
+    print(f"serving {len(catalogue)} tools of {path} at {where}", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        raise UserError(f"--host {host} --port {port}: {error.strerror or error}; give another port, e.g. 0") from None

@@ -1,0 +1,290 @@
+"""Search over HTTP, for many workers that share one index: the one door to FastAPI. It runs no tool.
+
+POST /search     {"queries": [..], "k": 5, "timeout_s": 5}      -> {"results": [[{"tool": {..}, "score": ..}, ..], ..]}
+POST /retrieve   {"queries": [..], "topk": 5, "return_scores": true}   Search-R1's own protocol (arXiv 2503.09516)
+POST, PUT, DELETE /tools   add, update {"tools": [..]}, remove {"ids": [..]}; GET /tools/ID
+POST /reload     reads the catalogue's file again                -> {"version": .., "tools": ..}
+GET  /health     GET /metrics (Prometheus)
+"""
+
+import asyncio
+import functools
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from retriever.base.errors import UserError
+from retriever.batching import BatchedSearch
+from retriever.catalogue import Catalogue, parse_tool
+from retriever.live import LiveRetriever
+from retriever.tools import Candidate, ToolDoc
+
+_log = logging.getLogger(__name__)
+
+MAX_K = 1_000
+MAX_QUERIES = 256  # of one request
+
+_PREFIX = "toolscout_retriever_"  # of every metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """Limits of the service. Raises UserError for one that cannot be."""
+
+    batch_window_ms: float = 2.0  # how long a query waits for company, so that the encoder sees one batch
+    max_waiting: int = 1_024  # queries; beyond it a request is answered 429
+    timeout_s: float = 10.0  # a request that takes longer is answered 504; a client may ask for less
+    max_body_bytes: int = 4_000_000  # a larger request is answered 413
+    token: str | None = None  # bearer token that every request but /health must carry
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_window_ms", 0.0), ("max_waiting", 1), ("timeout_s", 0.001), ("max_body_bytes", 1)):
+            if not getattr(self, name) >= least:
+                raise UserError(f"{name}={getattr(self, name)} is below {least}; give more")
+        if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or not self.token):
+            raise UserError("the token is empty, or not printable ASCII, which a header cannot carry; give another")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Queries = Annotated[list[str], Field(max_length=MAX_QUERIES)]
+
+
+class SearchRequest(_Strict):
+    """What /search takes."""
+
+    queries: Queries
+    k: int = Field(default=5, ge=1, le=MAX_K)
+    timeout_s: float | None = Field(default=None, gt=0)
+
+
+class RetrieveRequest(BaseModel):
+    """What Search-R1's clients send."""
+
+    queries: Queries
+    topk: int | None = Field(default=None, ge=1, le=MAX_K)
+    return_scores: bool = False
+
+
+class ToolsRequest(_Strict):
+    """Tools as in a line of a catalogue's file."""
+
+    tools: list[dict[str, Any]] = Field(min_length=1, max_length=10_000)
+
+
+class RemoveRequest(_Strict):
+    """Ids of tools."""
+
+    ids: list[str] = Field(min_length=1, max_length=10_000)
+
+
+class Meters:
+    """What /metrics tells; each service has its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            f"{_PREFIX}requests", "Requests by path and status", ["path", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            f"{_PREFIX}request_seconds", "Seconds from request to answer", ["path"], registry=registry
+        )
+        self.queries = Counter(f"{_PREFIX}queries", "Queries answered", registry=registry)
+        self.waiting = Gauge(f"{_PREFIX}waiting_queries", "Queries that wait for their answer", registry=registry)
+        self.tools = Gauge(f"{_PREFIX}tools", "Tools in the catalogue", registry=registry)
+        self.version = Gauge(f"{_PREFIX}catalogue_version", "Version of the catalogue", registry=registry)
+
+
+def make_app(live: LiveRetriever, config: ServiceConfig, *, reload: Callable[[], Catalogue] | None = None) -> FastAPI:
+    """The service over `live`. `reload` reads the catalogue anew; without it /reload is answered 404."""
+    service = _Service(live, config, reload)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        _log.info("stopped with %d queries waiting", service.waiting)
+
+    app = FastAPI(title="Toolscout retriever", lifespan=lifespan, openapi_url=None)
+    app.middleware("http")(service.guard)
+    app.exception_handler(RequestValidationError)(_unreadable)
+    app.exception_handler(UserError)(_refused)
+    for path, method, answer in service.routes():
+        app.add_api_route(path, answer, methods=[method])
+    return app
+
+
+class _Service:
+    def __init__(self, live: LiveRetriever, config: ServiceConfig, reload: Callable[[], Catalogue] | None) -> None:
+        self._live, self._config, self._reload = live, config, reload
+        self._batched = BatchedSearch(live, window_ms=config.batch_window_ms)
+        self._meters = Meters()
+        self.waiting = 0
+        self._paths = frozenset(path for path, _, _ in self.routes())
+
+    def routes(self) -> list[tuple[str, str, Callable[..., Awaitable[Any]]]]:
+        """Path, method, answer."""
+        return [
+            ("/search", "POST", self.search),
+            ("/retrieve", "POST", self.retrieve),
+            ("/tools", "POST", self.add),
+            ("/tools", "PUT", self.update),
+            ("/tools", "DELETE", self.remove),
+            ("/tools/{tool_id:path}", "GET", self.tool),
+            ("/reload", "POST", self.reload),
+            ("/health", "GET", self.health),
+            ("/metrics", "GET", self.metrics),
+        ]
+
+    async def guard(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Token, size and count of every request."""
+        path = request.url.path if request.url.path in self._paths else "/tools/" if _is_tool(request) else "other"
+        with self._meters.seconds.labels(path).time():
+            refusal = await self._refusal(request)
+            response = refusal or await proceed(request)
+        self._meters.requests.labels(path, str(response.status_code)).inc()
+        return response
+
+    async def _refusal(self, request: Request) -> Response | None:
+        wanted = self._config.token
+        if wanted is not None and request.url.path != "/health":
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode("latin-1", "replace"), f"Bearer {wanted}".encode()):
+                return _error(401, "this service wants its bearer token", headers={"WWW-Authenticate": "Bearer"})
+        limit, size = self._config.max_body_bytes, 0
+        body = bytearray()
+        async for chunk in request.stream():  # counted as it comes: a header may lie or be missing
+            size += len(chunk)
+            if size > limit:
+                return _error(413, f"the body exceeds {limit} bytes; send fewer at a time")
+            body += chunk
+        request._body = bytes(body)  # what starlette itself sets once a body was read
+        return None
+
+    # --- searching ---
+
+    async def search(self, request: SearchRequest) -> Response:
+        found = await self._found(request.queries, request.k, request.timeout_s)
+        return _written("results", [[_scored("tool", _entry(one.tool), one.score) for one in row] for row in found])
+
+    async def retrieve(self, request: RetrieveRequest) -> Response:
+        found = await self._found(request.queries, request.topk or 5, None)
+        if not request.return_scores:
+            return _written("result", [[_passage(one.tool) for one in row] for row in found])
+        return _written(
+            "result", [[_scored("document", _passage(one.tool), one.score) for one in row] for row in found]
+        )
+
+    async def _found(self, queries: Sequence[str], k: int, timeout_s: float | None) -> list[tuple[Candidate, ...]]:
+        limit = self._config.max_waiting
+        if self.waiting and self.waiting + len(queries) > limit:
+            problem = f"{self.waiting} queries wait already, of at most {limit}; try again in a moment"
+            raise HTTPException(429, problem, headers={"Retry-After": "1"})
+        self.waiting += len(queries)
+        self._meters.waiting.set(self.waiting)
+        deadline = min(timeout_s or self._config.timeout_s, self._config.timeout_s)
+        try:
+            async with asyncio.timeout(deadline):
+                found = list(await asyncio.gather(*(self._batched.search(query, k) for query in queries)))
+        except TimeoutError:
+            raise HTTPException(504, f"no answer within {deadline} s; ask for less at a time") from None
+        finally:
+            self.waiting -= len(queries)
+            self._meters.waiting.set(self.waiting)
+        self._meters.queries.inc(len(queries))
+        return found
+
+    # --- the catalogue ---
+
+    async def add(self, request: ToolsRequest) -> dict[str, Any]:
+        return await self._changed(lambda: self._live.add(_tools(request)))
+
+    async def update(self, request: ToolsRequest) -> dict[str, Any]:
+        return await self._changed(lambda: self._live.update(_tools(request)))
+
+    async def remove(self, request: Annotated[RemoveRequest, Body()]) -> dict[str, Any]:
+        return await self._changed(lambda: self._live.remove(request.ids))
+
+    async def reload(self) -> dict[str, Any]:
+        if self._reload is None:
+            raise HTTPException(404, "this service was not started from a file")
+        read = self._reload
+        return await self._changed(lambda: self._live.replace(read()))
+
+    async def tool(self, tool_id: str) -> dict[str, Any]:
+        catalogue = self._live.catalogue
+        if tool_id not in catalogue:
+            raise HTTPException(404, f"no such tool among {len(catalogue)}")
+        return catalogue[tool_id].to_dict()
+
+    async def _changed(self, change: Callable[[], Catalogue]) -> dict[str, Any]:
+        catalogue = await asyncio.get_running_loop().run_in_executor(None, change)  # it encodes, or builds
+        return {"version": catalogue.version, "tools": len(catalogue)}
+
+    # --- how it is ---
+
+    async def health(self) -> dict[str, Any]:
+        catalogue = self._live.catalogue
+        return {"status": "ok", "version": catalogue.version, "tools": len(catalogue), "waiting": self.waiting}
+
+    async def metrics(self) -> Response:
+        catalogue = self._live.catalogue
+        self._meters.tools.set(len(catalogue))
+        self._meters.version.set(catalogue.version)
+        return Response(generate_latest(self._meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_tool(request: Request) -> bool:
+    return request.url.path.startswith("/tools/")
+
+
+def _tools(request: ToolsRequest) -> list[ToolDoc]:
+    return [parse_tool(entry, path="request", line=number) for number, entry in enumerate(request.tools, start=1)]
+
+
+@functools.lru_cache(maxsize=10_000)
+def _entry(tool: ToolDoc) -> str:
+    """A tool as JSON; the same ones are asked for again and again."""
+    return json.dumps(tool.to_dict(), ensure_ascii=False)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _passage(tool: ToolDoc) -> str:
+    """A tool as JSON in the form of Search-R1's passages: a title in quotes, a line feed, the text."""
+    parameters = json.dumps(tool.parameters, ensure_ascii=False)
+    return json.dumps({"id": tool.id, "contents": f'"{tool.name}"\n{tool.description}\n{parameters}'})
+
+
+def _scored(name: str, written: str, score: float) -> str:
+    return f'{{"{name}": {written}, "score": {score!r}}}'
+
+
+def _written(name: str, rows: Sequence[Sequence[str]]) -> Response:
+    lists = ", ".join("[" + ", ".join(row) + "]" for row in rows)
+    return Response(f'{{"{name}": [{lists}]}}', media_type="application/json")
+
+
+async def _unreadable(_: Request, error: Exception) -> Response:
+    """Where it is wrong and how, without what was sent: that may be anything."""
+    assert isinstance(error, RequestValidationError)
+    problems = ["/".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors()[:5]]
+    return _error(422, "; ".join(problems).encode("ascii", "backslashreplace").decode())
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _error(422, str(error).encode("ascii", "backslashreplace").decode())
+
+
+def _error(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": problem}, status_code=status, headers=headers)

@@ -1,0 +1,433 @@
+"""Search over HTTP, through a real server on a real port: same results, limits, changes, and nothing that breaks it."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from launch.run import main
+from retriever.base.errors import InfraError, UserError
+from retriever.build import build_retriever
+from retriever.catalogue import Catalogue
+from retriever.client import RemoteSearch
+from retriever.config import RetrieverConfig
+from retriever.live import LiveRetriever
+from retriever.search import IndexedRetriever
+from retriever.service import ServiceConfig, make_app
+from retriever.tools import Candidate, ToolDoc
+from tests.test_retriever import TOOLS, WordEncoder, ids, tool
+
+ROOT = Path(__file__).parents[1]
+QUERIES = ["weather of a city", "send a message", "amount", "zzz", "", " \x00", "flights 東京 \ud800", "a" * 100_000]
+
+
+def index(catalogue: Catalogue) -> IndexedRetriever:
+    return build_retriever(RetrieverConfig(kind="hybrid"), catalogue, encoder=WordEncoder())
+
+
+@contextmanager
+def serving(live: LiveRetriever, config: ServiceConfig | None = None, **options: Any) -> Iterator[str]:
+    """The address of a service that runs in a thread."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = make_app(live, config or ServiceConfig(), **options)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def live() -> LiveRetriever:
+    return LiveRetriever(TOOLS, index)
+
+
+def remote(url: str, queries: Sequence[str], k: int = 5, **options: Any) -> list[tuple[Candidate, ...]]:
+    async def ask() -> list[tuple[Candidate, ...]]:
+        client = RemoteSearch(url, **options)
+        try:
+            return await client.search_many(queries, k)
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+class Slow:
+    """A retriever that takes its time, and tells how many queries it was given at once."""
+
+    def __init__(self, inner: IndexedRetriever, seconds: float) -> None:
+        self._inner, self._seconds = inner, seconds
+        self.batches: list[int] = []
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._inner.catalogue
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
+        self.batches.append(len(queries))
+        time.sleep(self._seconds)
+        return self._inner.search(queries, k)
+
+    def following(self, catalogue: Catalogue) -> "Slow":
+        return Slow(self._inner.following(catalogue), self._seconds)
+
+
+class TestSearch:
+    def test_gives_what_the_retriever_gives_in_process(self, live: LiveRetriever) -> None:
+        with serving(live) as url:
+            assert remote(url, QUERIES, k=3) == live.search(QUERIES, k=3)
+            assert remote(url, [], k=3) == []
+
+    def test_queries_that_come_together_are_one_batch(self) -> None:
+        slow = Slow(index(TOOLS), 0.05)
+        with serving(LiveRetriever(TOOLS, lambda _: slow), ServiceConfig(batch_window_ms=20)) as url:
+
+            async def ask() -> None:
+                client = RemoteSearch(url)
+                await asyncio.gather(*(client.search(f"city {number}", 3) for number in range(32)))
+                await client.close()
+
+            asyncio.run(ask())
+        assert sum(slow.batches) == 32
+        assert len(slow.batches) <= 8, slow.batches
+
+    def test_answers_in_search_r1s_protocol(self, live: LiveRetriever) -> None:
+        with serving(live) as url:
+            asked = {"queries": ["send a message"], "topk": 1, "return_scores": True}
+            ((found,),) = httpx.post(f"{url}/retrieve", json=asked).json()["result"]
+            ((plain,),) = httpx.post(f"{url}/retrieve", json={"queries": ["send a message"], "topk": 1}).json()[
+                "result"
+            ]
+        assert found["document"] == plain
+        assert plain["id"] == "send_email"
+        title, text, parameters = plain["contents"].split("\n")
+        assert (title, text) == ('"send_email"', "Send a message to an address")
+        assert set(json.loads(parameters)["properties"]) == {"address", "text"}
+        assert found["score"] == live.search(["send a message"], k=1)[0][0].score
+
+
+class TestChanges:
+    def test_count_from_the_next_search_on(self, live: LiveRetriever) -> None:
+        song = tool("play_song", "Play music from the library").to_dict()
+        with serving(live) as url:
+            assert httpx.post(f"{url}/tools", json={"tools": [song]}).json() == {"version": 2, "tools": 5}
+            assert ids(remote(url, ["play music"], k=1)[0]) == ["play_song"]
+            assert httpx.get(f"{url}/tools/play_song").json() == song
+            louder = {**song, "description": "Trumpet fanfare"}
+            assert httpx.put(f"{url}/tools", json={"tools": [louder]}).json()["version"] == 3
+            assert ids(remote(url, ["trumpet"], k=1)[0]) == ["play_song"]
+            removed = httpx.request("DELETE", f"{url}/tools", json={"ids": ["play_song"]})
+            assert removed.json() == {"version": 4, "tools": 4}
+            assert "play_song" not in ids(remote(url, ["trumpet"], k=9)[0])
+            assert httpx.get(f"{url}/tools/play_song").status_code == 404
+            assert httpx.get(f"{url}/health").json() == {"status": "ok", "version": 4, "tools": 4, "waiting": 0}
+
+    def test_a_wrong_tool_is_refused_with_its_place_and_nothing_changes(self, live: LiveRetriever) -> None:
+        good = tool("play_song").to_dict()
+        with serving(live) as url:
+            for tools, said in (
+                ([good, {"id": "x", "name": "x"}], "request:2: field 'description': missing"),
+                ([good, good], "'play_song' is there already"),
+                ([{**good, "parameters": {"type": "array"}}], "field 'parameters'"),
+                ([{**good, "description": "\ud800"}], "half a surrogate pair"),
+            ):
+                body = json.dumps({"tools": tools})
+                answer = httpx.post(f"{url}/tools", content=body, headers={"content-type": "application/json"})
+                assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+            assert httpx.request("DELETE", f"{url}/tools", json={"ids": ["nobody"]}).status_code == 422
+            assert httpx.get(f"{url}/health").json()["version"] == 1
+
+    def test_a_catalogue_is_read_again_without_losing_a_request(self, live: LiveRetriever) -> None:
+        new = Catalogue.of([*TOOLS, tool("play_song", "Play music")])
+        failed: list[str] = []
+        with serving(live, reload=lambda: new) as url:
+            stop = threading.Event()
+
+            def searches() -> None:
+                while not stop.is_set():
+                    if not remote(url, ["weather of a city"], k=1)[0]:
+                        failed.append("nothing found")
+
+            thread = threading.Thread(target=searches)
+            thread.start()
+            assert httpx.post(f"{url}/reload").json() == {"version": 2, "tools": 5}
+            assert ids(remote(url, ["play music"], k=1)[0]) == ["play_song"]
+            stop.set()
+            thread.join()
+        assert failed == []
+
+    def test_without_a_file_there_is_nothing_to_read_again(self, live: LiveRetriever) -> None:
+        with serving(live) as url:
+            assert httpx.post(f"{url}/reload").status_code == 404
+
+
+class TestLimits:
+    def test_too_many_waiting_queries_are_answered_429_and_clients_come_again(self) -> None:
+        slow = Slow(index(TOOLS), 0.1)
+        config = ServiceConfig(max_waiting=4, batch_window_ms=0)
+        with serving(LiveRetriever(TOOLS, lambda _: slow), config) as url:
+            statuses: list[int] = []
+
+            def ask() -> None:
+                statuses.append(httpx.post(f"{url}/search", json={"queries": ["city"] * 3}).status_code)
+
+            threads = [threading.Thread(target=ask) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert set(statuses) == {200, 429}
+
+            async def patient() -> list[tuple[Candidate, ...]]:
+                client = RemoteSearch(url)
+                found = await asyncio.gather(*(client.search("city", 1) for _ in range(12)))
+                await client.close()
+                return list(found)
+
+            assert {candidate.tool.id for found in asyncio.run(patient()) for candidate in found} == {"get_weather"}
+            metrics = httpx.get(f"{url}/metrics").text
+        assert 'toolscout_retriever_requests_total{path="/search",status="429"}' in metrics
+        assert "toolscout_retriever_waiting_queries 0.0" in metrics
+        assert "toolscout_retriever_tools 4.0" in metrics
+
+    def test_a_request_that_takes_too_long_is_answered_504(self) -> None:
+        slow = Slow(index(TOOLS), 0.5)
+        with serving(LiveRetriever(TOOLS, lambda _: slow)) as url:
+            answer = httpx.post(f"{url}/search", json={"queries": ["city"], "timeout_s": 0.05})
+            assert answer.status_code == 504
+            assert "no answer within 0.05 s" in answer.json()["detail"]
+            assert httpx.post(f"{url}/search", json={"queries": ["city"]}).status_code == 200
+
+    def test_a_body_beyond_the_limit_is_answered_413_whatever_its_header_says(self, live: LiveRetriever) -> None:
+        def chunks() -> Iterator[bytes]:  # sent without a length
+            for _ in range(100):
+                yield b"x" * 1_000
+
+        with serving(live, ServiceConfig(max_body_bytes=10_000)) as url:
+            assert httpx.post(f"{url}/search", content=chunks()).status_code == 413
+            assert httpx.post(f"{url}/search", json={"queries": ["city"]}).status_code == 200
+
+    def test_with_a_token_only_health_is_open(self, live: LiveRetriever) -> None:
+        with serving(live, ServiceConfig(token="sesame")) as url:
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer \xff".encode("latin-1")}):
+                answer = httpx.post(f"{url}/search", json={"queries": ["city"]}, headers=headers)  # type: ignore[arg-type]
+                assert answer.status_code == 401
+            assert httpx.get(f"{url}/health").status_code == 200
+            assert ids(remote(url, ["weather city"], k=1, token="sesame")[0]) == ["get_weather"]
+            with pytest.raises(UserError, match="refused a search: HTTP 401: this service wants its bearer token"):
+                remote(url, ["weather"])
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("max_waiting", 0), ("timeout_s", 0.0), ("batch_window_ms", -1.0), ("token", "")]
+    )
+    def test_limits_that_cannot_be_are_refused(self, option: str, value: Any) -> None:
+        with pytest.raises(UserError):
+            ServiceConfig(**{option: value})
+
+
+class TestClient:
+    def test_its_patience_ends_with_an_infra_error(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        with pytest.raises(InfraError, match=rf"127.0.0.1:{port} gave no answer in 0.2 s \(ConnectError"):
+            remote(f"http://127.0.0.1:{port}", ["city"], patience_s=0.2)
+
+    def test_another_service_is_told_apart(self, live: LiveRetriever) -> None:
+        with serving(live) as url, pytest.raises(UserError, match="HTTP 404"):
+            remote(f"{url}/elsewhere", ["city"])
+        with pytest.raises(UserError, match="address 'localhost' is none"):
+            RemoteSearch("localhost")
+
+
+def odd_request(random: random.Random) -> tuple[str, str, bytes]:
+    """Method, path and body of a request that nobody means."""
+    values: list[Any] = [
+        None,
+        True,
+        -1,
+        10**30,
+        1e308,
+        "",
+        "\ud800",
+        "\x00",
+        [],
+        {},
+        ["a"],
+        [["a"]],
+        {"a": []},
+        "é" * 9,
+    ]
+    keys = ["queries", "k", "topk", "tools", "ids", "timeout_s", "return_scores", "id", "name", "x\ud83d"]
+
+    def value(depth: int) -> Any:
+        if depth and random.random() < 0.5:
+            return {random.choice(keys): value(depth - 1) for _ in range(random.randint(0, 4))}
+        return random.choice([*values, [random.choice(values) for _ in range(random.randint(0, 5))]])
+
+    method = random.choice(["POST", "POST", "POST", "PUT", "DELETE", "GET", "PATCH"])
+    path = random.choice(
+        ["/search", "/retrieve", "/tools", "/tools/%00", "/tools/..%2f", "/reload", "/health", "/", "/%ff"]
+    )
+    body = json.dumps(value(3)).encode()
+    kind = random.random()
+    if kind < 0.2:
+        body = body[: random.randint(0, len(body))]
+    elif kind < 0.3:
+        body = random.randbytes(random.randint(0, 200))
+    elif kind < 0.32:
+        body = b'{"queries": ["' + b"x" * 300_000 + b'"]}'
+    elif kind < 0.34:
+        body = b"[" * 50_000
+    return method, path, body
+
+
+def fuzz(count: int) -> None:
+    live = LiveRetriever(TOOLS, index)
+    with serving(live, ServiceConfig(max_body_bytes=200_000)) as url, httpx.Client() as client:
+        draws = random.Random(7)
+        for number in range(count):
+            method, path, body = odd_request(draws)
+            headers = {"content-type": draws.choice(["application/json", "text/plain", "application/x-nothing"])}
+            answer = client.request(method, f"{url}{path}", content=body, headers=headers)
+            assert answer.status_code < 500, (number, method, path, body[:200], answer.text)
+        assert client.get(f"{url}/health").json()["waiting"] == 0
+        assert "weather" in remote(url, ["weather of a city"], k=1)[0][0].tool.id
+
+
+def test_odd_requests_are_answered_and_leave_nothing_behind() -> None:
+    fuzz(300)
+
+
+@pytest.mark.slow
+def test_ten_thousand_odd_requests() -> None:
+    fuzz(10_000)
+
+
+class TestCommand:
+    @pytest.fixture
+    def catalogue(self, tmp_path: Path) -> Path:
+        path = tmp_path / "tools.jsonl"
+        TOOLS.save(path)
+        return path
+
+    @staticmethod
+    def start(catalogue: Path, port: int = 0, **variables: str) -> tuple["subprocess.Popen[str]", str]:
+        command = [sys.executable, "-m", "launch.run", "retriever", "serve", str(catalogue), "--port", str(port)]
+        process = subprocess.Popen(
+            [*command, "retriever.kind=bm25"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "serving 4 tools" in line, line
+        return process, line.split()[-1]
+
+    def test_clients_live_through_a_service_that_is_killed_and_started_again(self, catalogue: Path) -> None:
+        process, url = self.start(catalogue)
+        expected = build_retriever(RetrieverConfig(kind="bm25"), TOOLS)
+        queries = [f"{word} {number}" for number in range(100) for word in ("weather", "message", "flights", "amount")]
+
+        async def load() -> list[tuple[Candidate, ...]]:
+            client = RemoteSearch(url, patience_s=60)
+            room = asyncio.Semaphore(8)
+
+            async def one(query: str) -> tuple[Candidate, ...]:
+                async with room:
+                    await asyncio.sleep(0.01)
+                    return await client.search(query, 3)
+
+            found = await asyncio.gather(*(one(query) for query in queries))
+            await client.close()
+            return list(found)
+
+        restarted: list[subprocess.Popen[str]] = []
+
+        def kill() -> None:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            restarted.append(self.start(catalogue, port=int(url.rsplit(":", 1)[1]))[0])
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            assert asyncio.run(load()) == expected.search(queries, k=3)
+        finally:
+            killer.join()
+            for started in restarted:
+                started.send_signal(signal.SIGTERM)
+                assert started.wait(15) in (0, -signal.SIGTERM)  # uvicorn ends in order, then by the signal itself
+        assert restarted, "the load was over before the kill"
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["nowhere.jsonl"], "no file at nowhere.jsonl"),
+            (["a.jsonl", "b.jsonl"], "expected one catalogue, got 2"),
+            (["a.jsonl", "--host", "0.0.0.0"], "it asks for no token"),
+            (["a.jsonl", "--port", "70000"], "outside 0 to 65535"),
+            (["a.jsonl", "--max-waiting", "0"], "max_waiting=0 is below 1"),
+            (["a.jsonl", "retriever.knd=bm25"], "did you mean retriever.kind?"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("TOOLSCOUT_RETRIEVER_TOKEN", raising=False)
+        assert main(["retriever", "serve", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+    def test_a_port_that_is_taken_is_known_before_anything_is_built(
+        self, catalogue: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert main(["retriever", "serve", str(catalogue), "--port", str(port)]) == 2
+        assert "give another port" in capsys.readouterr().err
+
+
+def test_a_removed_tool_is_never_served_after_its_removal_was_acknowledged(live: LiveRetriever) -> None:
+    failures: list[str] = []
+
+    def changes(url: str, worker: int) -> None:
+        with httpx.Client() as client:
+            for number in range(15):
+                entry = ToolDoc(
+                    id=f"{worker}-{number}", name="song", description="Play music", parameters={"type": "object"}
+                )
+                client.post(f"{url}/tools", json={"tools": [entry.to_dict()]}).raise_for_status()
+                client.request("DELETE", f"{url}/tools", json={"ids": [entry.id]}).raise_for_status()
+                found = client.post(f"{url}/search", json={"queries": ["play music"], "k": 100}).json()["results"][0]
+                failures.extend(entry.id for one in found if one["tool"]["id"] == entry.id)
+
+    with serving(live) as url:
+        threads = [threading.Thread(target=changes, args=(url, worker)) for worker in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert live.catalogue.tools == TOOLS.tools
