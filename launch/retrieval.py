@@ -20,7 +20,7 @@ from launch.display import Display
 from launch.manifest import attempt
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
-from retriever.build import build_retriever
+from retriever.build import build_index
 from retriever.encoder import Encoder, load_encoder
 from retriever.evaluation import (
     ALL,
@@ -87,7 +87,7 @@ def evaluate(planned: Sequence[Trial], *, by: str, out: Path | None) -> None:
     with display.bar("searching", len(queries) * len(planned)) as advance:
         for trial in planned:
             chosen = encoder if trial.config.retriever.encoder == config.retriever.encoder else None
-            retriever = build_retriever(trial.config.retriever, world.catalogue, encoder=chosen)
+            retriever = build_index(trial.config.retriever, world.catalogue, encoder=chosen)
             scored.append((trial.varied, score_queries(retriever, queries, advance=advance)))
     notes: list[LeftOut] = []
     scores: Sequence[QueryScores] = scored[0][1]

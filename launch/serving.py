@@ -10,9 +10,9 @@ import uvicorn
 
 from configs.load import load_config
 from retriever.base.errors import UserError
-from retriever.build import build_retriever
+from retriever.build import build_index
 from retriever.catalogue import Catalogue
-from retriever.config import RetrieverConfig
+from retriever.config import TOKEN_VARIABLE, RetrieverConfig
 from retriever.encoder import load_encoder
 from retriever.live import LiveRetriever
 from retriever.service import ServiceConfig, make_app
@@ -36,14 +36,16 @@ def serve(path: Path, config: ServedConfig, *, host: str, port: int, token: str 
     if token is None and host not in ("127.0.0.1", "::1", "localhost"):
         raise UserError(
             f"--host {host}: others could reach this service, and it asks for no token; "
-            "set TOOLSCOUT_RETRIEVER_TOKEN, or listen on 127.0.0.1"
+            f"set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
         )
+    if config.retriever.url is not None:
+        raise UserError("retriever.url: a service builds its own index; leave the address out")
     logging.getLogger("retriever").addHandler(logging.StreamHandler())
     listening = _listening(host, port)  # before the index is built: a taken port is known at once
     catalogue = Catalogue.load(path)
     settings = config.retriever
     encoder = None if settings.kind == "bm25" else load_encoder(settings.encoder, device=settings.device)
-    live = LiveRetriever(catalogue, lambda tools: build_retriever(settings, tools, encoder=encoder))
+    live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder))
     app = make_app(live, service, reload=lambda: Catalogue.load(path))
     where = "http://{}:{}".format(*listening.getsockname()[:2])
     print(f"serving {len(catalogue)} tools of {path} at {where}", flush=True)

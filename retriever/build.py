@@ -1,23 +1,30 @@
 """From a configuration and a catalogue to a retriever."""
 
+import os
 from pathlib import Path
 
 from retriever.base.errors import UserError
 from retriever.catalogue import Catalogue
-from retriever.config import RetrieverConfig
+from retriever.client import RemoteRetriever
+from retriever.config import TOKEN_VARIABLE, RetrieverConfig
 from retriever.dense import DenseRetriever
 from retriever.documents import document_template
 from retriever.encoder import Encoder, load_encoder
 from retriever.hybrid import HybridRetriever
 from retriever.lexical import LexicalRetriever
-from retriever.search import IndexedRetriever, ScoringRetriever
+from retriever.search import IndexedRetriever, Retriever, ScoringRetriever
 from retriever.sentences import SentenceRetriever
 
 
-def build_retriever(
-    config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None
-) -> IndexedRetriever:
-    """Index `catalogue` as `config` says. Raises UserError when the encoder is not there.
+def build_retriever(config: RetrieverConfig, catalogue: Catalogue) -> Retriever:
+    """Index `catalogue` as `config` says, or reach the service that has. Raises UserError as `build_index`."""
+    if config.url is None:
+        return build_index(config, catalogue)
+    return RemoteRetriever(config.url, catalogue, token=os.environ.get(TOKEN_VARIABLE) or None)
+
+
+def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None) -> IndexedRetriever:
+    """Index `catalogue` in this process. Raises UserError when the encoder is not there.
 
     `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.
     """

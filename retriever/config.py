@@ -12,11 +12,14 @@ from retriever.words import StopWords
 RetrieverKind = Literal["bm25", "dense", "hybrid"]
 FusedBy = Literal["scores", "ranks"]
 
+TOKEN_VARIABLE = "TOOLSCOUT_RETRIEVER_TOKEN"  # a service's bearer token is in the environment: no config holds a secret
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieverConfig:
     """Which retriever, and its settings. The default is BM25 and MiniLM, scores added at equal weight."""
 
+    url: str | None = None  # a `toolscout retriever serve`, e.g. http://127.0.0.1:8600; it decides all that follows
     kind: RetrieverKind = "hybrid"
     document: str = "default"  # what is indexed: default, toolbench, or a template such as "{name} {description}"
     stop_words: StopWords = "requests"  # what leaves a query before BM25: nothing, English, or request words too
@@ -43,6 +46,8 @@ class RetrieverConfig:
             if value not in choices:
                 hint = did_you_mean(str(value), choices)
                 raise UserError(f"retriever.{name}={value!r} is unknown{hint}; give one of {', '.join(choices)}")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise UserError(f"retriever.url={self.url!r} is no address; give e.g. http://127.0.0.1:8600")
         for name in ("lexical_weight", "sentence_weight", "b"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"retriever.{name}={getattr(self, name)} is outside 0 to 1; give a share, e.g. 0.5")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retriever.base.errors import UserError
-from retriever.build import build_retriever
+from retriever.build import build_index
 from retriever.catalogue import Catalogue
 from retriever.config import RetrieverConfig, RetrieverKind
 from retriever.lexical import LexicalRetriever
@@ -30,7 +30,7 @@ def tool(tool_id: str, description: str) -> ToolDoc:
 
 def builder(kind: RetrieverKind, **options: float) -> Callable[[Catalogue], IndexedRetriever]:
     config = RetrieverConfig(kind=kind, document="{description}", **options)  # type: ignore[arg-type]
-    return lambda catalogue: build_retriever(config, catalogue, encoder=WordEncoder())
+    return lambda catalogue: build_index(config, catalogue, encoder=WordEncoder())
 
 
 FOUR = Catalogue.of(

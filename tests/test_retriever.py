@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from retriever.base.errors import DataError, UserError
 from retriever.batching import BatchedSearch
-from retriever.build import build_retriever
+from retriever.build import build_index, build_retriever
 from retriever.catalogue import Catalogue
 from retriever.config import RetrieverConfig
 from retriever.dense import DenseRetriever
@@ -93,7 +93,7 @@ class FixedScores:
 
 
 def build(kind: str, catalogue: Catalogue = TOOLS, **settings: Any) -> Retriever:
-    return build_retriever(RetrieverConfig(kind=kind, **settings), catalogue, encoder=WordEncoder())  # type: ignore[arg-type]
+    return build_index(RetrieverConfig(kind=kind, **settings), catalogue, encoder=WordEncoder())  # type: ignore[arg-type]
 
 
 def ids(candidates: Sequence[Candidate]) -> list[str]:
@@ -404,7 +404,7 @@ class TestDense:
         assert together.shape == (8, 384)
         assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(8), abs=1e-5)
         assert all((encoder.encode([text])[0] == vector).all() for text, vector in zip(texts, together, strict=True))
-        retriever = build_retriever(RetrieverConfig(kind="dense"), TOOLS, encoder=encoder)
+        retriever = build_index(RetrieverConfig(kind="dense"), TOOLS, encoder=encoder)
         found = retriever.search(["will it rain tomorrow?", "write to my boss", "\ud800", "🌦" * 9_000], k=1)
         assert [ids(candidates) for candidates in found[:3]] == [["get_weather"], ["send_email"], []]
         assert len(found[3]) == 1

@@ -1,6 +1,5 @@
 """Search over HTTP, through a real server on a real port: same results, limits, changes, and nothing that breaks it."""
 
-import asyncio
 import json
 import os
 import random
@@ -10,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ import uvicorn
 
 from launch.run import main
 from retriever.base.errors import InfraError, UserError
-from retriever.build import build_retriever
+from retriever.build import build_index, build_retriever
 from retriever.catalogue import Catalogue
-from retriever.client import RemoteSearch
+from retriever.client import RemoteRetriever
 from retriever.config import RetrieverConfig
 from retriever.live import LiveRetriever
 from retriever.search import IndexedRetriever
@@ -36,7 +36,7 @@ QUERIES = ["weather of a city", "send a message", "amount", "zzz", "", " \x00", 
 
 
 def index(catalogue: Catalogue) -> IndexedRetriever:
-    return build_retriever(RetrieverConfig(kind="hybrid"), catalogue, encoder=WordEncoder())
+    return build_index(RetrieverConfig(kind="hybrid"), catalogue, encoder=WordEncoder())
 
 
 @contextmanager
@@ -60,14 +60,13 @@ def live() -> LiveRetriever:
 
 
 def remote(url: str, queries: Sequence[str], k: int = 5, **options: Any) -> list[tuple[Candidate, ...]]:
-    async def ask() -> list[tuple[Candidate, ...]]:
-        client = RemoteSearch(url, **options)
-        try:
-            return await client.search_many(queries, k)
-        finally:
-            await client.close()
+    return RemoteRetriever(url, TOOLS, **options).search(queries, k)
 
-    return asyncio.run(ask())
+
+def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """`work(0)` … `work(count - 1)`, each in a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 class Slow:
@@ -99,13 +98,8 @@ class TestSearch:
     def test_queries_that_come_together_are_one_batch(self) -> None:
         slow = Slow(index(TOOLS), 0.05)
         with serving(LiveRetriever(TOOLS, lambda _: slow), ServiceConfig(batch_window_ms=20)) as url:
-
-            async def ask() -> None:
-                client = RemoteSearch(url)
-                await asyncio.gather(*(client.search(f"city {number}", 3) for number in range(32)))
-                await client.close()
-
-            asyncio.run(ask())
+            client = RemoteRetriever(url, TOOLS)
+            at_once(32, lambda number: client.search([f"city {number}"], 3))
         assert sum(slow.batches) == 32
         assert len(slow.batches) <= 8, slow.batches
 
@@ -184,25 +178,10 @@ class TestLimits:
         slow = Slow(index(TOOLS), 0.1)
         config = ServiceConfig(max_waiting=4, batch_window_ms=0)
         with serving(LiveRetriever(TOOLS, lambda _: slow), config) as url:
-            statuses: list[int] = []
-
-            def ask() -> None:
-                statuses.append(httpx.post(f"{url}/search", json={"queries": ["city"] * 3}).status_code)
-
-            threads = [threading.Thread(target=ask) for _ in range(6)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            statuses = at_once(6, lambda _: httpx.post(f"{url}/search", json={"queries": ["city"] * 3}).status_code)
             assert set(statuses) == {200, 429}
-
-            async def patient() -> list[tuple[Candidate, ...]]:
-                client = RemoteSearch(url)
-                found = await asyncio.gather(*(client.search("city", 1) for _ in range(12)))
-                await client.close()
-                return list(found)
-
-            assert {candidate.tool.id for found in asyncio.run(patient()) for candidate in found} == {"get_weather"}
+            found = at_once(12, lambda _: ids(remote(url, ["weather city"], k=1)[0]))
+            assert found == [["get_weather"]] * 12
             metrics = httpx.get(f"{url}/metrics").text
         assert 'toolscout_retriever_requests_total{path="/search",status="429"}' in metrics
         assert "toolscout_retriever_waiting_queries 0.0" in metrics
@@ -253,8 +232,16 @@ class TestClient:
     def test_another_service_is_told_apart(self, live: LiveRetriever) -> None:
         with serving(live) as url, pytest.raises(UserError, match="HTTP 404"):
             remote(f"{url}/elsewhere", ["city"])
-        with pytest.raises(UserError, match="address 'localhost' is none"):
-            RemoteSearch("localhost")
+        with pytest.raises(UserError, match="retriever.url='localhost' is no address"):
+            RetrieverConfig(url="localhost")
+
+    def test_a_config_with_an_address_searches_there(
+        self, live: LiveRetriever, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOOLSCOUT_RETRIEVER_TOKEN", "sesame")
+        with serving(live, ServiceConfig(token="sesame")) as url:
+            found = build_retriever(RetrieverConfig(url=url, kind="bm25"), TOOLS).search(QUERIES * 40, 2)
+        assert found == live.search(QUERIES * 40, 2)  # more than one request holds
 
 
 def odd_request(random: random.Random) -> tuple[str, str, bytes]:
@@ -348,18 +335,15 @@ class TestCommand:
         expected = build_retriever(RetrieverConfig(kind="bm25"), TOOLS)
         queries = [f"{word} {number}" for number in range(100) for word in ("weather", "message", "flights", "amount")]
 
-        async def load() -> list[tuple[Candidate, ...]]:
-            client = RemoteSearch(url, patience_s=60)
-            room = asyncio.Semaphore(8)
+        client = RemoteRetriever(url, TOOLS, patience_s=60)
 
-            async def one(query: str) -> tuple[Candidate, ...]:
-                async with room:
-                    await asyncio.sleep(0.01)
-                    return await client.search(query, 3)
-
-            found = await asyncio.gather(*(one(query) for query in queries))
-            await client.close()
-            return list(found)
+        def load(worker: int) -> bool:
+            mine = queries[worker::8]
+            found = []
+            for query in mine:
+                time.sleep(0.02)
+                found += client.search([query], 3)
+            return found == expected.search(mine, k=3)
 
         restarted: list[subprocess.Popen[str]] = []
 
@@ -372,7 +356,7 @@ class TestCommand:
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            assert asyncio.run(load()) == expected.search(queries, k=3)
+            assert at_once(8, load) == [True] * 8
         finally:
             killer.join()
             for started in restarted:

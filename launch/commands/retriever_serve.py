@@ -14,8 +14,7 @@ import os
 from pathlib import Path
 
 from retriever.base.errors import UserError
-
-TOKEN = "TOOLSCOUT_RETRIEVER_TOKEN"
+from retriever.config import TOKEN_VARIABLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout-s", type=float, metavar="S", help="longest time for a request (default: 10)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config; read and serve nothing")
-    parser.epilog = f"With {TOKEN} in the environment, every request but /health must carry it as a bearer token."
+    parser.epilog = (
+        f"With {TOKEN_VARIABLE} in the environment, every request but /health must carry it as a bearer token."
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,5 +55,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     given = {"batch_window_ms": args.window_ms, "max_waiting": args.max_waiting, "timeout_s": args.timeout_s}
     limits = {name: value for name, value in given.items() if value is not None}
-    serving.serve(Path(files[0]), config, host=args.host, port=args.port, token=os.environ.get(TOKEN) or None, **limits)
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    serving.serve(Path(files[0]), config, host=args.host, port=args.port, token=token, **limits)
     return 0
