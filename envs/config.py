@@ -22,9 +22,17 @@ class EnvConfig:
     shuffle_candidates: bool = False  # hide the retriever's ranking from the policy
     call_timeout_s: float = 10.0
     observation_chars: int = 1024  # ToolBench's cut
+    description_chars: int = 256  # of a tool, in candidate lines and schemas; ToolBench's cut
 
     def __post_init__(self) -> None:
-        for name in ("max_search_rounds", "candidates_per_search", "max_selected", "max_calls", "observation_chars"):
+        for name in (
+            "max_search_rounds",
+            "candidates_per_search",
+            "max_selected",
+            "max_calls",
+            "observation_chars",
+            "description_chars",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"env.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.max_format_errors < 0:

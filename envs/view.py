@@ -27,6 +27,12 @@ def label_of(index: int) -> str:
     return letters
 
 
+def shown_description(tool: ToolDoc, config: EnvConfig) -> str:
+    """A tool's description as candidate lines and schemas show it: one line, cut at `description_chars`."""
+    text = " ".join(tool.description.split())
+    return text if len(text) <= config.description_chars else text[: config.description_chars - 1].rstrip() + "…"
+
+
 class ToolView:
     """The names of one episode. Single use; `seed` fixes the aliases."""
 
@@ -49,7 +55,7 @@ class ToolView:
             self._by_label[label] = tool
         if "{name}" in line:
             self._by_name[name] = tool
-        return line.format(label=label, name=name, description=" ".join(tool.description.split()))
+        return line.format(label=label, name=name, description=shown_description(tool, self._config))
 
     def shown(self, reference: str) -> ToolDoc | None:
         """The tool that the policy means by a label or name which a search showed."""
@@ -71,7 +77,8 @@ class ToolView:
         parameters["properties"] = {shown[name]: value for name, value in properties.items()}
         if "required" in parameters:
             parameters["required"] = [shown.get(name, name) for name in parameters["required"]]
-        return {"name": self.name(tool), "description": tool.description, "parameters": parameters}
+        description = shown_description(tool, self._config)
+        return {"name": self.name(tool), "description": description, "parameters": parameters}
 
     def real_arguments(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments under the tool's own parameter names. Unknown ones keep theirs.

@@ -64,7 +64,7 @@ def open_run(
     if numbered and not overwrite:
         config = numbered_run(config, resume=resume)
     folder = folder_of(config)
-    _check(folder, config, job=job, resume=resume, overwrite=overwrite)
+    check_folder(config, job=job, resume=resume, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         _hold(lock, folder)
@@ -110,7 +110,9 @@ def read_run(folder: str | Path) -> RunFolder:
     return RunFolder(path=path, config=config, resumed=False)
 
 
-def _check(folder: Path, config: RunConfig, *, job: str, resume: bool, overwrite: bool) -> None:
+def check_folder(config: RunConfig, *, job: str, resume: bool, overwrite: bool) -> None:
+    """Raises UserError when the run may not begin, or go on, in its folder."""
+    folder = folder_of(config)
     manifest = _manifest(folder)
     if manifest is None:
         if resume:
@@ -182,7 +184,7 @@ def _hold(lock: IO[str], folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Delete an earlier run's files. `_check` has seen to it that the folder is a run of ours."""
+    """Delete an earlier run's files. `check_folder` has seen to it that the folder is a run of ours."""
     for entry in folder.iterdir():
         if entry.name == LOCK:
             continue

@@ -124,6 +124,11 @@ class Stages:
         segments = sft_segments(rollouts)
         if not segments:
             raise UserError("the expert solved no task; sft.tasks is 0, or the world's tasks name no gold tools")
+        if left_out := sum(not sft_segments([found]) for found in rollouts):
+            self.display.say(
+                f"{left_out} of {len(rollouts)} expert episodes are not imitated: they did not end in a selection "
+                f"(too long for rollout.max_context={config.rollout.max_context}, most likely)"
+            )
         # Of all weights, an optimizer needs fp32 ones: in bfloat16 its small steps would be rounded away.
         mixed = config.model.dtype == "bfloat16" and not config.model.lora
         loaded = replace(config.model, dtype="float32") if mixed else config.model
@@ -156,7 +161,7 @@ class Stages:
         config = self.config
         tasks = self.world.tasks("train", count, derive_seed(config.seed, "sft"))
         tools = {tool.id: tool for tool in self.world.catalogue}
-        expert = Expert(tasks, tools, candidate_line=config.env.candidate_line, skill=skill)
+        expert = Expert(tasks, tools, env=config.env, skill=skill)
         renderer = Renderer(load_tokenizer(self.start_path), DIALECTS[config.env.dialect])
         collector = Collector(
             engine=ScriptedEngine(renderer, expert),
@@ -186,9 +191,11 @@ class Stages:
         checkpoints = self.folder / "checkpoints" / "grpo"
         resume_from = last_checkpoint(checkpoints)
         done = 0 if resume_from is None else int(resume_from.name.split("-")[1]) // updates_per_batch(config.grpo)
+        forgotten = self.tracker.truncate_from("rl", done + 1)
         if resume_from is not None:
             self.display.say(f"resuming GRPO from {resume_from}: {done} of {config.grpo.max_steps} batches are done")
-            self.tracker.truncate_from("rl", done + 1)
+        elif forgotten:
+            self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
         with self.display.steps("GRPO") as step:
 

@@ -51,7 +51,7 @@ def _whole_queries(config: RetrieverConfig, catalogue: Catalogue, encoder: Encod
         _dense(config, catalogue, encoder),
         lexical_weight=config.lexical_weight,
         by=config.fused_by,
-        exact_limit=config.exact_fusion_limit,
+        exact_limit=config.exact_fusion_limit if config.index.kind == "flat" else 0,
         depth=config.fusion_depth,
     )
 
@@ -61,6 +61,7 @@ def _dense(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | Non
         catalogue,
         document_template(config.document),
         encoder or load_encoder(config.encoder, device=config.device),
+        index=config.index,
         cache_dir=None if config.cache_dir is None else Path(config.cache_dir).expanduser(),
         query_cache_size=config.query_cache_size,
     )

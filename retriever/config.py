@@ -1,7 +1,7 @@
 """How tools are searched, as configuration."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from retriever.base.errors import UserError
@@ -11,8 +11,43 @@ from retriever.words import StopWords
 
 RetrieverKind = Literal["bm25", "dense", "hybrid"]
 FusedBy = Literal["scores", "ranks"]
+IndexKind = Literal["flat", "hnsw", "ivfpq"]
 
 TOKEN_VARIABLE = "TOOLSCOUT_RETRIEVER_TOKEN"  # a service's bearer token is in the environment: no config holds a secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """How vectors are searched. The defaults of the approximate kinds are for a million tools."""
+
+    kind: IndexKind = "flat"  # exact; hnsw and ivfpq look at a part, from some 200,000 tools on
+    hnsw_links: int = 16  # neighbours of a vector: memory and recall
+    hnsw_build: int = 80  # candidates while building: time and recall
+    hnsw_search: int = 64  # candidates while searching: time and recall
+    ivf_lists: int = 0  # 0: four times the square root of the number of tools
+    ivf_probes: int = 32  # lists that a search looks into: time and recall
+    pq_bytes: int = 64  # of a compressed vector
+    refine: int = 10  # ivfpq: so many times k candidates are scored again with the whole vectors
+    gpu: bool = False  # search on a GPU where faiss-gpu finds one
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(IndexKind):
+            hint = did_you_mean(str(self.kind), get_args(IndexKind))
+            kinds = ", ".join(get_args(IndexKind))
+            raise UserError(f"retriever.index.kind={self.kind!r} is unknown{hint}; give one of {kinds}")
+        for name, least in (
+            ("hnsw_links", 2),
+            ("hnsw_build", 1),
+            ("hnsw_search", 1),
+            ("ivf_lists", 0),
+            ("ivf_probes", 1),
+            ("pq_bytes", 1),
+            ("refine", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(f"retriever.index.{name}={getattr(self, name)} is below {least}; give more")
+        if self.gpu and self.kind == "hnsw":
+            raise UserError("retriever.index.gpu: faiss has no HNSW on a GPU; give kind: flat or ivfpq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +65,8 @@ class RetrieverConfig:
     fused_by: FusedBy = "scores"  # hybrid: standardised scores are added, or reciprocal ranks (worse on ToolBench)
     lexical_weight: float = 0.5  # hybrid: BM25's share; the dense score has the rest
     sentence_weight: float = 0.0  # the share of a query's best sentence, searched alone; the whole query has the rest
-    cache_dir: str | None = None  # folder for the catalogue's vectors; None encodes at every start
+    index: IndexConfig = field(default_factory=IndexConfig)
+    cache_dir: str | None = None  # folder for the catalogue's vectors and index; None makes them at every start
     query_cache_size: int = 10_000  # queries whose vectors are kept in memory
     batch_window_ms: float = 0.0  # how long an async search waits for company; 0: one turn of the event loop
     exact_fusion_limit: int = 200_000  # hybrid: up to this many tools both sides score the whole catalogue
@@ -60,5 +96,10 @@ class RetrieverConfig:
         if self.fusion_depth < 1:
             raise UserError(
                 f"retriever.fusion_depth={self.fusion_depth} is below 1; give the candidates per side, e.g. 1000"
+            )
+        if self.sentence_weight and self.index.kind != "flat":
+            raise UserError(
+                f"retriever.sentence_weight={self.sentence_weight} needs every tool's score, and "
+                f"retriever.index.kind={self.index.kind} looks at a part; give 0, or index.kind: flat"
             )
         document_template(self.document)

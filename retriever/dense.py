@@ -1,4 +1,4 @@
-"""Search by meaning: vectors in a flat inner-product index. The one door to faiss."""
+"""Search by meaning: the vectors of an encoder in an index."""
 
 import copy
 import threading
@@ -6,23 +6,22 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from retriever.catalogue import Catalogue
+from retriever.config import IndexConfig
 from retriever.documents import DocumentTemplate
 from retriever.encoder import Encoder
-from retriever.search import check_k, dug, ranked, top_positions
+from retriever.search import check_k, dug
 from retriever.tools import Candidate
+from retriever.vector_index import ROWS, VectorIndex, padded
 from retriever.vectors import encode_documents
 from retriever.words import clean_query, split_identifiers
 
-_ROWS = 16  # queries go to a matrix product in blocks of exactly this many, so that none depends on its neighbours
-
 
 class DenseRetriever:
-    """Cosine similarity of encoder vectors, exact. Scores lie in [-1, 1]."""
+    """Cosine similarity of encoder vectors. Scores lie in [-1, 1]. Exact unless the index looks at a part."""
 
     def __init__(
         self,
@@ -30,6 +29,7 @@ class DenseRetriever:
         template: DocumentTemplate,
         encoder: Encoder,
         *,
+        index: IndexConfig | None = None,
         cache_dir: Path | None = None,
         query_cache_size: int = 10_000,
     ) -> None:
@@ -37,13 +37,11 @@ class DenseRetriever:
         self._template = template
         self._encoder = encoder
         self._recent = _RecentVectors(query_cache_size)
-        self._indexed = catalogue.slots  # tools behind these are in `_added`
-        self._added: NDArray[np.float32] | None = None  # [A, D]
-        self._index: faiss.IndexFlatIP | None = None  # None: nothing was indexed
+        self._index: VectorIndex | None = None  # None: nothing was indexed
+        self._added: NDArray[np.float32] | None = None  # [A, D] of the tools behind those indexed
         if len(catalogue):
             vectors = encode_documents(catalogue.documents(template), encoder, cache_dir=cache_dir)
-            self._index = faiss.IndexFlatIP(vectors.shape[1])
-            self._index.add(np.ascontiguousarray(vectors))
+            self._index = VectorIndex(vectors, index or IndexConfig(), cache_dir=cache_dir)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -68,13 +66,9 @@ class DenseRetriever:
         if not len(self._catalogue) or not texts:
             return found
         vectors = self._vectors(list(texts.values()))
-        for start in range(0, len(texts), _ROWS):
-            rows, block = list(texts)[start : start + _ROWS], vectors[start : start + _ROWS]
-            if self._added is None and not self._catalogue.holes:
-                answers = self._nearest(block, k)
-            else:
-                answers = [ranked(self._catalogue, scores, k) for scores in self._cosines(block)]
-            for row, candidates in zip(rows, answers, strict=True):
+        for start in range(0, len(texts), ROWS):
+            rows = list(texts)[start : start + ROWS]
+            for row, candidates in zip(rows, self._nearest(vectors[start : start + ROWS], k), strict=True):
                 found[row] = candidates
         return found
 
@@ -84,47 +78,39 @@ class DenseRetriever:
         texts = {row: text for row, query in enumerate(queries) if (text := _query_text(query))}
         if self._catalogue.slots and texts:
             vectors = self._vectors(list(texts.values()))
-            for start in range(0, len(texts), _ROWS):
-                result[list(texts)[start : start + _ROWS]] = self._cosines(vectors[start : start + _ROWS])
+            for start in range(0, len(texts), ROWS):
+                block = vectors[start : start + ROWS]
+                parts = [] if self._index is None else [self._index.cosines(block)]
+                parts += [] if self._added is None else [self._added_cosines(block)]
+                result[list(texts)[start : start + ROWS]] = np.concatenate(parts, axis=1)
         dug(self._catalogue, result)
         return result
 
-    def _cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, slots]
-        found = np.zeros((len(vectors), self._catalogue.slots), dtype=np.float32)
-        queries = _padded(vectors)
-        if self._index is not None:
-            stored = faiss.rev_swig_ptr(self._index.get_xb(), self._indexed * self._index.d)  # a view
-            found[:, : self._indexed] = (queries @ stored.reshape(self._indexed, self._index.d).T)[: len(vectors)]
-        if self._added is not None:
-            found[:, self._indexed :] = (queries @ self._added.T)[: len(vectors)]
-        dug(self._catalogue, found)
-        return found
-
     def _nearest(self, vectors: NDArray[np.float32], k: int) -> list[tuple[Candidate, ...]]:  # [Q ≤ 16, D]
-        """The index does not order equal scores, so look a little further and order them here."""
-        assert self._index is not None
-        count = self._indexed
-        depth = min(count, k + 16)
-        scores, slots = self._index.search(_padded(vectors), depth)
-        found: list[tuple[Candidate, ...]] = []
-        for row in range(len(vectors)):
-            if depth < count and scores[row, k - 1] == scores[row, depth - 1]:  # a tie that the depth may cut
-                everything, order = self._index.search(_padded(vectors[row : row + 1]), count)
-                full = np.empty(count, dtype=np.float32)
-                full[order[0]] = everything[0]
-                found.append(ranked(self._catalogue, full, k))
-                continue
-            by_order = np.argsort(slots[row])
-            kept = by_order[top_positions(scores[row][by_order], k)]
-            found.append(
-                tuple(
-                    Candidate(
-                        tool=self._catalogue.at(int(slots[row, place])), score=float(scores[row, place]), rank=rank
-                    )
-                    for rank, place in enumerate(kept, start=1)
-                )
-            )
-        return found
+        indexed = 0 if self._index is None else self._index.count
+        slots: list[NDArray[np.intp]] = [np.empty(0, dtype=np.intp)] * len(vectors)
+        scores: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(vectors)
+        if self._index is not None:
+            holes = [slot for slot in self._catalogue.holes if slot < indexed]
+            slots, scores = map(list, zip(*self._index.search(vectors, k, holes), strict=True))
+        if self._added is not None:
+            live = [slot for slot in range(indexed, self._catalogue.slots) if slot not in self._catalogue.holes]
+            cosines = self._added_cosines(vectors)[:, [slot - indexed for slot in live]]
+            slots = [np.concatenate([each, np.array(live, dtype=np.intp)]) for each in slots]
+            scores = [np.concatenate([each, row]) for each, row in zip(scores, cosines, strict=True)]
+        return [self._candidates(*found, k) for found in zip(slots, scores, strict=True)]
+
+    def _candidates(self, slots: NDArray[np.intp], scores: NDArray[np.float32], k: int) -> tuple[Candidate, ...]:
+        best = np.lexsort((slots, -scores))[:k]
+        return tuple(
+            Candidate(tool=self._catalogue.at(int(slots[place])), score=float(scores[place]), rank=rank)
+            for rank, place in enumerate(best, start=1)
+        )
+
+    def _added_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, A]
+        assert self._added is not None
+        products: NDArray[np.float32] = (padded(vectors) @ self._added.T)[: len(vectors)]
+        return products
 
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:  # [Q, D]
         known = self._recent.get(texts)
@@ -160,8 +146,3 @@ class _RecentVectors:
 
 def _query_text(query: str) -> str:
     return split_identifiers(clean_query(query))
-
-
-def _padded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [16, D]
-    assert len(vectors) <= _ROWS
-    return np.concatenate([vectors, np.zeros((_ROWS - len(vectors), vectors.shape[1]), dtype=np.float32)])

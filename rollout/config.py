@@ -21,6 +21,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.lora_rank < 1:
             raise UserError(f"model.lora_rank={self.lora_rank} is below 1; give e.g. 16")
+        if self.lora_alpha < 1:
+            raise UserError(f"model.lora_alpha={self.lora_alpha} is below 1; give e.g. 32")
         if "lm_head" in self.lora_targets:
             raise UserError("model.lora_targets names lm_head, which TRL cannot train through LoRA; remove it")
 
@@ -48,6 +50,11 @@ class RolloutConfig:
         for name in ("workers", "threads_per_worker", "max_concurrent", "max_context", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is below 1; give a positive number")
+        for name in ("gpus_per_worker", "infra_retries"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
+        if not self.episode_timeout_s > 0:
+            raise UserError(f"rollout.episode_timeout_s={self.episode_timeout_s} is not positive; give e.g. 300")
         if not 0 <= self.max_lost_share < 1:
             raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:

@@ -7,11 +7,15 @@ Who imitates it knows how to search again but seldom does: what reinforcement le
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from envs.config import EnvConfig
 from envs.dialects import SEARCH, SELECT
 from envs.types import PolicyMessage, Task, ToolCall
+from envs.view import shown_description
+from retriever.base.errors import UserError
 from retriever.base.seeds import derive_random
 from retriever.tools import ToolDoc
 
@@ -26,19 +30,19 @@ class Expert:
         tasks: Sequence[Task],
         tools: Mapping[str, ToolDoc],
         *,
-        candidate_line: str,
+        env: EnvConfig,
         skill: float = 1.0,
         clutter: bool = False,  # select needless tools too, in any order: practice for choosing at call time
     ) -> None:
-        self._tasks = {task.instruction: task for task in tasks}
-        self._tools = tools
+        self._tasks = _by_instruction(tasks)
+        self._tools, self._env = tools, env
         self._skill, self._clutter = skill, clutter
-        self._candidate = _candidate_pattern(candidate_line)
+        self._candidate = _candidate_pattern(env.candidate_line)
 
     def __call__(self, messages: Sequence[tuple[str, str]], seed: int) -> PolicyMessage:
         """The next message of a context."""
         (_, system), (_, instruction), *rest = messages
-        task = self._tasks[instruction]
+        task = self._tasks[_key(instruction)]
         results = [text for role, content in rest if role == "user" for _, text in _RESULT.findall(content)]
         schemas = _schemas(system)
         for position, text in enumerate(results):
@@ -61,7 +65,7 @@ class Expert:
             if match := self._candidate.fullmatch(line):
                 found = match.groupdict()
                 shown.setdefault(found["description"], found.get("label") or found["name"])
-        wanted = [" ".join(self._tools[id].description.split()) for id in task.gold_tools or ()]  # as the line shows it
+        wanted = [shown_description(self._tools[id], self._env) for id in task.gold_tools or ()]
         chosen = [shown.pop(description) for description in wanted if description in shown]
         spare = list(shown.values())
         if spare and (self._clutter or not careful):
@@ -78,12 +82,31 @@ class Expert:
         calls = task.gold_calls or ()
         if len(results) < len(calls):
             call = calls[len(results)]
-            schema = schemas.get(self._tools[call.name].description)
+            schema = schemas.get(shown_description(self._tools[call.name], self._env))
             if schema is not None:
                 real = self._tools[call.name].parameters.get("properties", {})
                 shown = dict(zip(real, schema["parameters"].get("properties", {}), strict=True))
                 return _call(schema["name"], {shown[name]: value for name, value in call.arguments.items()})
         return PolicyMessage(answer=task.gold_answer or (results[-1] if results else "unknown"))
+
+
+def _by_instruction(tasks: Sequence[Task]) -> dict[str, Task]:
+    """Raises UserError for two tasks that read the same and want different tools or answers."""
+    found: dict[str, Task] = {}
+    for task in tasks:
+        other = found.setdefault(_key(task.instruction), task)
+        wanted = [(one.gold_tools, one.gold_calls, one.gold_answer, one.expert_queries) for one in (task, other)]
+        if wanted[0] != wanted[1]:
+            raise UserError(
+                f"tasks {other.id!r} and {task.id!r} have the same instruction and not the same gold, so that nobody "
+                "could know which is meant; reword one of the two"
+            )
+    return found
+
+
+def _key(instruction: str) -> str:
+    """What is left of an instruction on its way through any tokenizer: several compose characters."""
+    return unicodedata.normalize("NFC", instruction)
 
 
 def _call(name: str, arguments: dict[str, Any]) -> PolicyMessage:

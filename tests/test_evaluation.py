@@ -383,7 +383,7 @@ def test_a_perfect_expert_scores_perfectly_and_survives_the_disk(aliases: str, t
     world, tokenizer = MadeUpWorld(8), train_tokenizer(["Search the catalogue, select and call."] * 4)
     renderer = Renderer(tokenizer, DIALECTS["qwen3"])
     env = EnvConfig(candidate_line="{label}. {description}", aliases=aliases)  # type: ignore[arg-type]
-    expert = Expert(world.tasks, world.tools, candidate_line=env.candidate_line)
+    expert = Expert(world.tasks, world.tools, env=env)
     plays = collector(world, renderer, ScriptedEngine(renderer, expert), env, RolloutConfig(max_context=100_000))
     plan = GroupPlan(group_size=1, gate="off")
     rollouts = asyncio.run(plays.collect(world.tasks, plan, sampling=Sampling(temperature=0.0), seed=1))

@@ -11,6 +11,8 @@ import pytest
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS, SEARCH, SEARCH_SCHEMA, SELECT, tool_json
 from envs.types import StopReason, Task, ToolCall
+from envs.view import ToolView
+from retriever.base.errors import UserError
 from retriever.tools import Candidate, ToolDoc
 from rewards.config import ExecutionWeights, RetrievalWeights
 from rewards.parts import execution_reward, retrieval_reward
@@ -33,7 +35,7 @@ def renderer(dialect: str) -> Renderer:
 
 
 def play(env: EnvConfig, world: MadeUpWorld = WORLD, **style: Any) -> list[TaskRollouts]:
-    expert = Expert(world.tasks, world.tools, candidate_line=env.candidate_line, **style)
+    expert = Expert(world.tasks, world.tools, env=env, **style)
     plays = collector(
         world,
         renderer(env.dialect),
@@ -130,7 +132,7 @@ TASK = Task(
 
 
 def say(*, task: Task = TASK, system: str = "Rules.", results: Sequence[str] = ()) -> ToolCall | str:
-    expert = Expert([task], {"add": ADD}, candidate_line="{label}. {name}: {description}")
+    expert = Expert([task], {"add": ADD}, env=EnvConfig())
     told = [("user", f"<tool_response>\n{text}\n</tool_response>") for text in results]
     said = expert([("system", system), ("user", task.instruction), *told], 0)
     return said.answer or said.calls[0]
@@ -141,7 +143,7 @@ def call(name: str, **arguments: Any) -> ToolCall:
 
 
 SCHEMAS = tool_json(SEARCH_SCHEMA) + "\n"
-SHOWN = {"name": "zorvek", "description": ADD.description, "parameters": {"properties": {"p": {}, "q": {}}}}
+SHOWN = {"name": "zorvek", "description": "Adds two numbers.", "parameters": {"properties": {"p": {}, "q": {}}}}
 
 
 def test_it_searches_then_selects_what_the_lines_show() -> None:
@@ -159,6 +161,27 @@ def test_a_task_without_queries_is_searched_by_its_instruction() -> None:
     task = replace(TASK, expert_queries=())
     assert say(task=task) == call(SEARCH, query=" 4 + 5?")
     assert say(task=task, results=["C. add: Adds two numbers."]) == call(SELECT, names=["C"])
+
+
+def test_it_knows_a_tool_whose_description_is_cut() -> None:
+    env = EnvConfig(description_chars=6, candidate_line="{label}. {description}")
+    assert ToolView(env, seed=0).line(ADD) == "A. Adds…"
+    told = [("user", "<tool_response>\nA. Subtra…\nB. Adds…\n</tool_response>")]
+    said = Expert([TASK], {"add": ADD}, env=env)([("system", "Rules."), ("user", TASK.instruction), *told], 0)
+    assert said.calls == (call(SELECT, names=["B"]),)
+
+
+def test_it_knows_an_instruction_that_a_tokenizer_composed() -> None:
+    apart, composed = "Cafe\u0301?", "Caf\u00e9?"
+    expert = Expert([replace(TASK, instruction=apart)], {"add": ADD}, env=EnvConfig())
+    assert expert([("system", ""), ("user", composed)], 0).calls == (call(SEARCH, query=" sum"),)
+
+
+def test_one_instruction_for_two_golds_is_refused() -> None:
+    other = replace(TASK, id="other", gold_answer="10")
+    with pytest.raises(UserError, match="'.*' and 'other' have the same instruction and not the same gold"):
+        Expert([TASK, other], {"add": ADD}, env=EnvConfig())
+    Expert([TASK, replace(TASK, id="same")], {"add": ADD}, env=EnvConfig())
 
 
 def test_it_calls_by_the_names_that_it_is_shown_and_answers() -> None:
@@ -186,9 +209,7 @@ def test_a_gold_tool_described_over_several_lines_is_found() -> None:
         return [Candidate(tool=ADD, score=1.0, rank=1)]
 
     plays = Collector(
-        engine=ScriptedEngine(
-            renderer("qwen3"), Expert([TASK], {"add": ADD}, candidate_line=EnvConfig().candidate_line)
-        ),
+        engine=ScriptedEngine(renderer("qwen3"), Expert([TASK], {"add": ADD}, env=EnvConfig())),
         renderer=renderer("qwen3"),
         search=search,
         executor=None,

@@ -259,9 +259,7 @@ def test_smollm2_goes_through_sft_and_a_grpo_step(smollm2: str, tmp_path: Path) 
     tokenizer = load_tokenizer(smollm2)
     renderer = Renderer(tokenizer, DIALECTS[ENV.dialect])
     expert = Collector(
-        engine=ScriptedEngine(
-            renderer, Expert(tasks, {tool.id: tool for tool in world.catalogue}, candidate_line=ENV.candidate_line)
-        ),
+        engine=ScriptedEngine(renderer, Expert(tasks, {tool.id: tool for tool in world.catalogue}, env=ENV)),
         renderer=renderer,
         search=BatchedSearch(build_retriever(spec.retriever, world.catalogue)).search,
         executor=world.executor(ENV),

@@ -154,6 +154,28 @@ def test_killed_in_grpo_it_resumes_from_the_last_checkpoint_and_says_so(tmp_path
     assert (tmp_path / "killed" / "summary.json").is_file()
 
 
+def test_killed_before_the_first_checkpoint_grpo_starts_again_and_counts_no_batch_twice(
+    tmp_path: Path, run: Path
+) -> None:
+    start = f"model.path={run / 'checkpoints' / 'sft'}"
+    arguments = ("grpo", "quickstart", *SMALL, "name=early", "grpo.save_every=100", "grpo.max_steps=4", start)
+    process = toolscout(*arguments, folder=tmp_path)
+    deadline = time.monotonic() + 900
+    while not (tmp_path / "early" / "metrics.jsonl").is_file() or len(metrics_of(tmp_path / "early")) < 2:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    output = finished(*arguments, "--resume", folder=tmp_path)
+    assert "GRPO starts again at its first batch" in output
+    rows = metrics_of(tmp_path / "early")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    noted = json.loads((tmp_path / "early" / "checkpoints" / "rl" / "trained.json").read_text())["seconds"]
+    times = ("time/generation_s", "time/gap_s", "time/update_")
+    assert noted == pytest.approx(sum(row[key] for row in rows for key in row if key.startswith(times)), abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "overrides", "present", "absent"),
     [
@@ -169,5 +191,11 @@ def test_ablations_complete_and_their_metrics_differ_as_they_should(
     (row,) = metrics_of(tmp_path / name)
     assert present in row
     assert absent not in row
-    # Without a gate, every valid selection passes, gold or not.
-    assert row["gate/pass_rate"] >= metrics_of(run)[0]["gate/pass_rate"]
+    gated = metrics_of(run)[0]  # the same cold start, tasks and seeds: the same searches and selections
+    assert row["rollout/toolset_size"] == gated["rollout/toolset_size"]
+    # Without a gate every valid selection passes and executes, gold or not.
+    assert row["gate/pass_rate"] > gated["gate/pass_rate"]
+    objectives = {key.removeprefix("rows/") for key in row if key.startswith("rows/") and "infra" not in key}
+    assert objectives == ({"coupled"} if name == "coupled" else {"retrieval", "execution"})
+    executed = row["rollout/episodes"] - 12  # 3 tasks in groups of 4
+    assert executed == 12 * row["gate/pass_rate"] > gated["rollout/episodes"] - 12

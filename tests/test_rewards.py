@@ -1,6 +1,7 @@
 """Rewards: every part by hand, and a policy that selects everything it saw earns less than one that chooses."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -168,7 +169,7 @@ NDCG_SECOND_AND_THIRD = (1 / log2(3) + 1 / log2(4)) / IDEAL
 def test_retrieval_parts(trajectory: Trajectory, parts: Mapping[str, float | None]) -> None:
     reward = retrieval_reward(trajectory, RetrievalWeights())
     assert reward.parts == pytest.approx(parts)
-    weights = {"format": 0.1, "recall": 0.6, "ndcg": 0.1, "precision": 0.1, "conversion": 0.1}
+    weights = {"format": 0.1, "recall": 0.55, "ndcg": 0.1, "precision": 0.25, "conversion": 0.0}
     scored = {name: value for name, value in parts.items() if value is not None}
     total = sum(weights[name] * value for name, value in scored.items()) / sum(weights[name] for name in scored)
     assert reward.total == pytest.approx(total)
@@ -176,7 +177,7 @@ def test_retrieval_parts(trajectory: Trajectory, parts: Mapping[str, float | Non
 
 def test_a_retrieval_total_by_hand() -> None:
     one_of_two = retrieved(searched("add", "sub", "root"), selection=("sub", "add"))
-    # 0.1·1 + 0.6·0.5 + 0.1·0.386853 + 0.1·0.5 + 0.1·0.5
+    # 0.1·1 + 0.55·0.5 + 0.1·0.386853 + 0.25·0.5
     assert retrieval_reward(one_of_two, RetrievalWeights()).total == pytest.approx(0.5386853, abs=1e-6)
     # The paper's three parts at other weights: (1·1 + 2·0.5 + 1·0.5) / 4
     weights = RetrievalWeights(format=1, recall=2, ndcg=0, precision=0, conversion=1)
@@ -463,7 +464,7 @@ def test_selecting_everything_earns_less_than_the_cold_start() -> None:
     expert = Expert(
         tasks,
         {tool.id: tool for tool in world.catalogue},
-        candidate_line=config.env.candidate_line,
+        env=config.env,
         skill=config.sft.expert_skill,
     )
 
@@ -484,10 +485,35 @@ def test_selecting_everything_earns_less_than_the_cold_start() -> None:
     assert earned(expert) > earned(hoarding(expert, at_most=config.env.max_selected)) + 0.02
 
 
+def test_the_more_of_a_search_is_selected_unread_the_less_it_earns() -> None:
+    """Trusting ranks takes no skill; a cold start that does no more must not gain by taking all it may."""
+    config = load_run_config("quickstart", ["retriever.kind=bm25"])
+    world = build_world(config.world)
+    tasks = world.tasks("train", 150, 5)
+    renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
+    expert = Expert(tasks, {tool.id: tool for tool in world.catalogue}, env=config.env, skill=0.0)  # one search
+    retriever = build_retriever(config.retriever, world.catalogue)
+    earned = []
+    for at_most in (1, 2, 3, config.env.max_selected):
+        plays = Collector(
+            engine=ScriptedEngine(renderer, hoarding(expert, at_most=at_most)),
+            renderer=renderer,
+            search=BatchedSearch(retriever).search,
+            executor=None,
+            env=config.env,
+            rollout=RolloutConfig(max_context=8192),
+        )
+        plan = GroupPlan(group_size=1, gate="closed")
+        rollouts = asyncio.run(plays.collect(tasks, plan, sampling=Sampling(), seed=0))
+        rewards = [retrieval_reward(found.retrieval[0], config.reward.retrieval).total for found in rollouts]
+        earned.append(mean(reward or 0.0 for reward in rewards))
+    assert all(fewer > more for fewer, more in itertools.pairwise(earned)), earned
+
+
 def test_selecting_everything_earns_less_than_choosing() -> None:
     world = MadeUpWorld(20)
     renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
-    expert = Expert(world.tasks, world.tools, candidate_line=NANO_ENV.candidate_line)
+    expert = Expert(world.tasks, world.tools, env=NANO_ENV)
     scripts: dict[str, Script] = {
         "chooses": expert,
         "takes what it may": hoarding(expert, at_most=NANO_ENV.max_selected),

@@ -113,7 +113,7 @@ def expert_rollouts(tokenizer: Any) -> list[TaskRollouts]:
     """Four made-up tasks, played by the competent expert."""
     world = MadeUpWorld(4)
     renderer = Renderer(tokenizer, DIALECTS["qwen3"])
-    expert = Expert(world.tasks, world.tools, candidate_line=NANO_ENV.candidate_line)
+    expert = Expert(world.tasks, world.tools, env=NANO_ENV)
     played = collector(world, renderer, ScriptedEngine(renderer, expert), NANO_ENV)
     sampling = Sampling(max_new_tokens=64)
     return asyncio.run(played.collect(world.tasks, GroupPlan(group_size=1), sampling=sampling, seed=0))

@@ -76,11 +76,15 @@ class GrpoConfig:
             )
         if not 0 < self.lr < math.inf:
             raise UserError(f"grpo.lr={self.lr} is not positive and finite; give e.g. 1e-5")
-        if self.clip_low < 0 or self.clip_high < 0 or self.beta < 0:
-            raise UserError(
-                f"grpo.clip_low={self.clip_low}, clip_high={self.clip_high}, beta={self.beta}: give 0 or more, "
-                "e.g. 0.2, 0.28 and 0"
-            )
+        for name in (
+            *("clip_low", "clip_high", "beta", "warmup_steps", "weight_decay"),
+            *("max_grad_norm", "adam_eps", "ratio_cap", "max_engine_gap"),
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
+                default = type(self).__dataclass_fields__[name].default
+                raise UserError(
+                    f"grpo.{name}={getattr(self, name)} is negative or not finite; give 0 or more, e.g. {default}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from train.batches import Batch, micro_batches
 from train.config import GrpoConfig, deepspeed_file
 from train.distributed import check_world_size, full_weights, on_first_rank, reduced_max, reduced_sum
 from train.source import BatchSource, GenerationBatch, updates_per_batch
-from train.trl_api import GRPOConfig, GRPOTrainer, score_labelled_positions_alone
+from train.trl_api import GRPOConfig, GRPOTrainer, one_device, score_labelled_positions_alone
 
 BatchLog = Callable[[int, Mapping[str, float]], None]
 """Called on rank 0 with (1-based number of the finished generation batch, its metrics)."""
@@ -60,7 +60,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._skip_update = False
         self.optimizer: Any
         self.lr_scheduler: Any
-        arguments = grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16)
+        arguments = one_device(grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16))
         arguments.gradient_checkpointing = gradient_checkpointing
         steps = config.max_steps * self._updates
         score_labelled_positions_alone()
@@ -125,6 +125,10 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         name = "_".join(objective.objective.value for objective in self._batch.updates[update])
         self._batch_metrics[f"time/update_{name}_s"] = perf_counter() - started
         self._batch_metrics[f"loss/{name}"] = reduced_sum(float(total)) / self.accelerator.num_processes
+        for what, values in self._metrics["train"].items():  # a mean over micro-batches; TRL's are means over tokens
+            if finite := [value for value in values if value == value]:
+                self._batch_metrics[f"policy/{name}/{what}"] = sum(finite) / len(finite)
+        self._metrics["train"].clear()
         return total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -254,11 +258,6 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         number, update = divmod(self.state.global_step, self._updates)
         if update != 0:
             return
-        gathered = {name: [v for v in values if v == v] for name, values in self._metrics["train"].items()}
-        self._metrics["train"].clear()
-        for name, values in gathered.items():
-            if values:
-                self._batch_metrics[f"policy/{name}"] = sum(values) / len(values)
         self._batch_metrics["learning_rate"] = float(self.lr_scheduler.get_last_lr()[0])
         if self._batch_log is not None and self.accelerator.is_main_process:
             self._batch_log(number, self._batch_metrics)

@@ -15,7 +15,7 @@ from envs.types import StopReason
 from rollout.types import TaskRollouts
 from train.config import SftConfig
 from train.segments import Objective, Segment, segments_of
-from train.trl_api import SFTConfig, SFTTrainer, score_labelled_positions_alone
+from train.trl_api import SFTConfig, SFTTrainer, one_device, score_labelled_positions_alone
 
 StepLog = Callable[[int, int, Mapping[str, float]], None]
 """Called after each step with (1-based step, steps in all, metrics)."""
@@ -55,7 +55,7 @@ def run_sft(
     )
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(config, out, seed, bf16),
+        args=one_device(_arguments(config, out, seed, bf16)),
         train_dataset=dataset,
         processing_class=tokenizer,
         callbacks=[_StepLogger(log)] if log else [],

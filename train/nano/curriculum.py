@@ -26,7 +26,7 @@ NANO_ENV = EnvConfig(candidate_line="{label}. {description}", aliases="names")
 
 def play_made_up(episode: MadeUpEpisode, renderer: Renderer, env: EnvConfig, *, clutter: bool) -> TaskRollouts:
     """The expert's rollout of one made-up task."""
-    expert = Expert([episode.task], episode.tools, candidate_line=env.candidate_line, clutter=clutter)
+    expert = Expert([episode.task], episode.tools, env=env, clutter=clutter)
     collector = Collector(
         engine=ScriptedEngine(renderer, expert),
         renderer=renderer,

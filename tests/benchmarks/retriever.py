@@ -1,0 +1,331 @@
+"""The retriever side by side with the design that others ship, by hand: python -m tests.benchmarks.retriever --help.
+
+service   queries/s and latency at 1, 16 and 64 clients, against a handler that takes one request at a time
+size      time, recall against flat, memory and build time of flat, HNSW and IVF-PQ from 2,490 tools to a million
+change    time until one tool more or less is searched, in a catalogue of 100,000
+
+The last line printed is JSON: {"benchmark", "ours", "peer", "targets"}.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import random
+import resource
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from envs.datasets.stabletoolbench import read_stabletoolbench
+from retriever.build import build_index
+from retriever.catalogue import Catalogue
+from retriever.config import IndexConfig, RetrieverConfig
+from retriever.documents import document_template
+from retriever.encoder import PACKAGED, load_encoder
+from retriever.live import LiveRetriever
+from retriever.sentences import sentences
+from retriever.service import RetrieveRequest, ServiceConfig, make_app
+from retriever.tools import ToolDoc
+from retriever.vector_index import VectorIndex
+from retriever.vectors import encode_documents
+
+K = 5
+ROUNDS = 5
+DENSE = RetrieverConfig(kind="dense", document="toolbench", query_cache_size=0)
+
+
+# --- the service ---
+
+
+def one_at_a_time(catalogue: Catalogue, cache: Path) -> FastAPI:
+    """The peer: the usual server of search agents. A request's queries are encoded and searched before the next's."""
+    retriever = build_index(_cached(DENSE, cache), catalogue)
+    app = FastAPI()
+
+    async def retrieve(request: RetrieveRequest) -> dict[str, Any]:
+        found = retriever.search(request.queries, request.topk or K)
+        return {"result": [[{"document": one.tool.to_dict(), "score": one.score} for one in row] for row in found]}
+
+    app.add_api_route("/retrieve", retrieve, methods=["POST"])
+    return app
+
+
+def ours(catalogue: Catalogue, cache: Path) -> FastAPI:
+    """The service, as `toolscout retriever serve` makes it."""
+    live = LiveRetriever(catalogue, lambda tools: build_index(_cached(DENSE, cache), tools))
+    return make_app(live, ServiceConfig(timeout_s=60))
+
+
+@contextmanager
+def serving(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path) -> Iterator[str]:
+    """The address of an app in a process of its own."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    ready = multiprocessing.Event()
+    process = multiprocessing.Process(target=_serve, args=(make, folder, cache, listening, ready), daemon=True)
+    process.start()
+    assert ready.wait(300), "the service did not start"
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path, listening: Any, ready: Any) -> None:
+    app = make(read_stabletoolbench(folder).catalogue, cache)
+    ready.set()
+    uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listening])
+
+
+async def _load(url: str, queries: Sequence[str], clients: int) -> tuple[float, list[float]]:
+    """Seconds in all, and of each request."""
+    left = list(queries)
+    seconds: list[float] = []
+
+    async def client(http: httpx.AsyncClient) -> None:
+        while left:
+            asked = {"queries": [left.pop()], "topk": K, "return_scores": True}
+            started = time.perf_counter()
+            answer = await http.post(f"{url}/retrieve", json=asked)
+            seconds.append(time.perf_counter() - started)
+            answer.raise_for_status()
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(limits=limits, timeout=120, trust_env=False) as http:
+        started = time.perf_counter()
+        await asyncio.gather(*(client(http) for _ in range(clients)))
+        return time.perf_counter() - started, seconds
+
+
+def measure_service(folder: Path, cache: Path) -> dict[str, Any]:
+    """Medians over rounds, the two in turn; no query comes twice."""
+    texts = [part for task in read_stabletoolbench(folder).tasks for part in sentences(task.instruction)]
+    draws = random.Random(0)
+    figures: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
+    with serving(ours, folder, cache) as our_url, serving(one_at_a_time, folder, cache) as peer_url:
+        for clients in (1, 16, 64):
+            count = 64 if clients == 1 else 384
+            rates: dict[str, list[float]] = {"ours": [], "peer": []}
+            latencies: dict[str, list[float]] = {"ours": [], "peer": []}
+            for number in range(ROUNDS + 1):
+                for name, url in (("ours", our_url), ("peer", peer_url)):
+                    queries = [f"{draws.choice(texts)} {draws.randrange(10**6)}" for _ in range(count)]
+                    took, seconds = asyncio.run(_load(url, queries, clients))
+                    if number:  # the first round warms up
+                        rates[name].append(count / took)
+                        latencies[name] += seconds
+            for name in figures:
+                p50, p99 = np.percentile(latencies[name], [50, 99]) * 1000
+                figures[name] |= {
+                    f"queries_per_s_at_{clients}": round(median(rates[name]), 1),
+                    f"p50_ms_at_{clients}": round(float(p50), 1),
+                    f"p99_ms_at_{clients}": round(float(p99), 1),
+                }
+            print(f"{clients:3} clients: " + ", ".join(f"{n} {figures[n]}" for n in figures), flush=True)
+    ratio = figures["ours"]["queries_per_s_at_64"] / figures["peer"]["queries_per_s_at_64"]
+    p99, peer_p50 = figures["ours"]["p99_ms_at_64"], figures["peer"]["p50_ms_at_64"]
+    return {
+        **figures,
+        "targets": {
+            "queries_per_s_ratio_at_64": [round(ratio, 2), "≥ 3", ratio >= 3],
+            "p99_ms_at_64": [p99, f"< {peer_p50}, the peer's median", p99 < peer_p50],
+        },
+    }
+
+
+# --- the size of the catalogue ---
+
+
+def grown(real: NDArray[np.float32], count: int, seed: int = 0) -> NDArray[np.float32]:  # [R, D] -> [count, D]
+    """The real vectors and perturbed copies, the noise such that a copy is as near to its like as tools really are."""
+    if count <= len(real):
+        return real[:count]
+    target = _nearest_cosine(real, real)
+    random_ = np.random.default_rng(seed)
+
+    def copies(scale: float, rows: int) -> NDArray[np.float32]:
+        noise = random_.standard_normal((rows, real.shape[1]), dtype=np.float32) * (scale / real.shape[1] ** 0.5)
+        made = real[random_.integers(len(real), size=rows)] + noise
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+        return made
+
+    low, high = 0.0, 4.0
+    for _ in range(12):  # the larger the noise, the farther the nearest
+        middle = (low + high) / 2
+        probe = copies(middle, min(count, 20_000))
+        low, high = (middle, high) if _nearest_cosine(probe[:500], probe) > target else (low, middle)
+    result = np.empty((count, real.shape[1]), dtype=np.float32)
+    result[: len(real)] = real
+    for start in range(len(real), count, 50_000):
+        rows = min(50_000, count - start)
+        result[start : start + rows] = copies(high, rows)
+    return result
+
+
+def _nearest_cosine(some: NDArray[np.float32], of: NDArray[np.float32]) -> float:
+    cosines = some @ of.T
+    cosines[cosines > 1 - 1e-5] = -1  # itself, and exact copies
+    return float(cosines.max(axis=1).mean())
+
+
+def measure_size(folder: Path, cache: Path, sizes: Sequence[int]) -> dict[str, Any]:
+    """One query at a time, the 765 real ones."""
+    bench = read_stabletoolbench(folder)
+    encoder = load_encoder(PACKAGED)
+    template = document_template("toolbench")
+    real = encode_documents(bench.catalogue.documents(template), encoder, cache_dir=cache)
+    queries = encode_documents([task.instruction for task in bench.tasks], encoder, cache_dir=cache)
+    mine: dict[str, Any] = {}
+    peer: dict[str, Any] = {}
+    targets: dict[str, Any] = {}
+    for size in sizes:
+        vectors = _stored(grown(real, size), cache / f"grown-{size}.npy")
+        exact: list[set[int]] = []
+        for kind in ("flat", "hnsw", "ivfpq"):
+            settings = IndexConfig(kind=kind)
+            before = _resident_bytes()
+            started = time.perf_counter()
+            index = VectorIndex(vectors, settings, cache_dir=cache)
+            built_s = time.perf_counter() - started
+            found, milliseconds = [], []
+            for query in queries:
+                started = time.perf_counter()
+                ((slots, _),) = index.search(query[None], K)
+                milliseconds.append(1000 * (time.perf_counter() - started))
+                found.append({*slots.tolist()})
+            exact = exact or found
+            recall = float(np.mean([len(a & b) / K for a, b in zip(found, exact, strict=True)]))
+            figures = {
+                f"{kind}_{size}_ms": round(median(milliseconds), 3),
+                f"{kind}_{size}_recall": round(recall, 4),
+                f"{kind}_{size}_built_or_read_s": round(built_s, 1),
+                f"{kind}_{size}_resident_mb": round((_resident_bytes() - before) / 1e6),
+            }
+            (peer if kind == "flat" else mine).update(figures)
+            print(figures, flush=True)
+            if size == 1_000_000 and kind != "flat":
+                took, held = median(milliseconds), _resident_bytes()
+                targets[f"{kind}_1m"] = [
+                    [round(took, 2), round(recall, 3), round(held / 1e9, 2)],
+                    "< 10 ms, recall ≥ 0.95, < 3 GB resident in all",
+                    took < 10 and recall >= 0.95 and held < 3e9,
+                ]
+            del index
+    return {"ours": mine, "peer": peer, "targets": targets}
+
+
+def _stored(vectors: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
+    """The vectors as a map of a file, so that only what is touched takes memory."""
+    np.save(path, vectors)
+    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def _resident_bytes() -> int:
+    """Memory that is this process's own: pages of mapped files do not count."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# --- changes ---
+
+
+def measure_change(folder: Path, cache: Path) -> dict[str, Any]:
+    """One tool more, and one less, in 100,000: until a search shows it. The peer builds both of its indexes anew."""
+    bench = read_stabletoolbench(folder)
+    tools = list(bench.catalogue)
+    draws = random.Random(0)
+    many = [
+        ToolDoc(
+            id=f"{number}",
+            name=draws.choice(tools).name,
+            description=f"{draws.choice(tools).description} {number}",
+            parameters={"type": "object"},
+        )
+        for number in range(100_000)
+    ]
+    config = _cached(RetrieverConfig(kind="hybrid"), cache)
+    encoder = load_encoder(PACKAGED)
+    spread = _Spread(encoder, bench.catalogue.documents(document_template("toolbench")))
+    started = time.perf_counter()
+    live = LiveRetriever(Catalogue.of(many), lambda catalogue: build_index(config, catalogue, encoder=spread))
+    built_s = time.perf_counter() - started
+    spread.bulk = False
+    added, removed = [], []
+    for number in range(ROUNDS * 4):
+        new = ToolDoc(id=f"new-{number}", name="zither", description=f"Tune a zither {number}", parameters={})
+        started = time.perf_counter()
+        live.add([new])
+        added.append(1000 * (time.perf_counter() - started))
+        assert new.id in {one.tool.id for one in live.search(["tune a zither"], 50)[0]}
+        started = time.perf_counter()
+        live.remove([new.id])
+        removed.append(1000 * (time.perf_counter() - started))
+        assert new.id not in {one.tool.id for one in live.search(["tune a zither"], 50)[0]}
+    mine = {"add_ms": round(median(added), 2), "remove_ms": round(median(removed), 2)}
+    print(mine, f"a build takes {built_s:.0f} s", flush=True)
+    return {
+        "ours": mine,
+        "peer": {"build_anew_s": round(built_s, 1)},
+        "targets": {name: [value, "< 5 ms", value < 5] for name, value in mine.items()},
+    }
+
+
+class _Spread:
+    """The real encoder for what is added; for the 100,000, vectors of real tools over and over, which is faster."""
+
+    def __init__(self, encoder: Any, documents: Sequence[str]) -> None:
+        self._encoder, self._vectors = encoder, encoder.encode(documents[:500])
+        self.fingerprint, self.bulk = "spread", True
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if not self.bulk:
+            return self._encoder.encode(texts)
+        return np.resize(self._vectors, (len(texts), self._vectors.shape[1])).astype(np.float32)
+
+
+def _cached(config: RetrieverConfig, cache: Path) -> RetrieverConfig:
+    from dataclasses import replace
+
+    return replace(config, cache_dir=None if config.kind == "hybrid" else str(cache))
+
+
+def main() -> None:
+    """Run what is asked for and print the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="StableToolBench's folder")
+    parser.add_argument("--only", choices=("service", "size", "change"), action="append")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2_490, 16_000, 100_000, 1_000_000])
+    parser.add_argument("--cache", type=Path, help="folder for vectors and indexes (default: a temporary one)")
+    args = parser.parse_args()
+    result: dict[str, Any] = {"benchmark": "retriever", "ours": {}, "peer": {}, "targets": {}}
+    with tempfile.TemporaryDirectory() as temporary:
+        cache = args.cache or Path(temporary)
+        cache.mkdir(parents=True, exist_ok=True)
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "service": lambda: measure_service(args.data, cache),
+            "size": lambda: measure_size(args.data, cache, args.sizes),
+            "change": lambda: measure_change(args.data, cache),
+        }
+        for name in args.only or parts:
+            for section, figures in parts[name]().items():
+                result[section] |= figures
+    print(json.dumps(result, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
