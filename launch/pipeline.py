@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from configs.load import to_dict
+from launch.clock import running_clock
 from launch.display import Display
 from launch.run_folder import RunFolder, first_rank
 from launch.stages import TRAINED, Stages, stages_of
@@ -22,8 +23,6 @@ from train.evaluation.tables import rich_tables
 from train.export import ModelCard, export_model, push_to_hub
 from train.report.render import write_comparison, write_report
 from train.tracking import JsonlTracker, Tracker, Trackers, WandbTracker
-
-SECONDS = "seconds.json"
 
 
 def quickstart(run: RunFolder) -> None:
@@ -125,12 +124,6 @@ def _stages(run: RunFolder) -> Iterator[tuple[Stages, Any]]:
             yield stages, time.perf_counter
         return
     display = Display(Console())
-    before = float(_json_or_empty(run.path / SECONDS).get("seconds", 0.0))
-    started = time.perf_counter()
-
-    def clock() -> float:
-        return before + time.perf_counter() - started
-
     metrics = JsonlTracker(run.path / "metrics.jsonl")
     others: list[Tracker] = []
     if run.config.tracking.wandb:
@@ -140,11 +133,13 @@ def _stages(run: RunFolder) -> Iterator[tuple[Stages, Any]]:
         )
     tracker = Trackers(metrics, *others)
     try:
-        with stages_of(run.config, run.path, display=display, tracker=tracker) as stages:
-            yield stages, clock
+        with (
+            running_clock(run.path) as seconds,
+            stages_of(run.config, run.path, display=display, tracker=tracker) as stages,
+        ):
+            yield stages, seconds
     finally:
         tracker.close()
-        write_json(run.path / SECONDS, {"seconds": round(clock(), 1)})
 
 
 def _json_or_empty(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ For each seed, on the same evaluation tasks: the cold start and RL; more SFT on 
 (control 1); the same on a competent expert (control 2). Resumable: what lies in a seed's folder is not made again.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from configs.schema import RunConfig
+from launch.clock import running_clock
 from launch.display import Display
 from launch.stages import stages_of, trained_seconds
 from retriever.base.files import read_json, write_json
@@ -56,8 +56,7 @@ def _run_seed(config: RunConfig, folder: Path, display: Display) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     metrics = JsonlTracker(folder / "metrics.jsonl")
-    with stages_of(config, folder, display=display, tracker=metrics) as stages:
-        started = time.perf_counter()
+    with running_clock(folder) as seconds, stages_of(config, folder, display=display, tracker=metrics) as stages:
         scores = {"base": stages.evaluate("base", stages.start_path)} if "base" in config.evaluation.stages else {}
         cold = stages.sft()
         scores["sft"] = stages.evaluate("sft", cold)
@@ -68,9 +67,7 @@ def _run_seed(config: RunConfig, folder: Path, display: Display) -> None:
         scores["more_sft"] = stages.evaluate("more_sft", stages.sft(name="more_sft", longer=longer))
         competent = stages.sft(name="competent_sft", expert_skill=1.0, longer=longer)
         scores["competent_sft"] = stages.evaluate("competent_sft", competent)
-        summary = build_summary(
-            seconds=time.perf_counter() - started, stages=scores, baseline=stages.baseline(), seed=config.seed
-        )
+        summary = build_summary(seconds=seconds(), stages=scores, baseline=stages.baseline(), seed=config.seed)
         summary["controls_trained_longer"] = longer
     metrics.close()
     write_json(folder / "summary.json", summary)

@@ -15,12 +15,9 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the engine samples. `temperature` 0 is greedy."""
+    """How the engine samples: from the whole distribution; `temperature` 0 is greedy."""
 
     temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0  # 0: off
-    min_p: float = 0.0
     max_new_tokens: int = 256
 
 

@@ -249,7 +249,7 @@ def test_a_ratio_beyond_the_clip_range_gives_no_gradient(policy: str, tmp_path: 
     seen = train(policy, [((objective,), (NOTHING[EXECUTION],))], REPLAYED, tmp_path / "all")
     by_hand = (-1.28 * 1 + math.e**0.5 * 2 - math.e**-0.5 * 1 + 0.8 * 2) / 4
     assert seen.trainer.logged[0]["loss/retrieval"] == pytest.approx(by_hand, abs=1e-5)
-    assert seen.trainer.logged[0]["policy/retrieval/clip_ratio/region_mean"] == pytest.approx(0.5)
+    assert seen.trainer.logged[0]["policy/clip_ratio/region_mean/retrieval"] == pytest.approx(0.5)
     # Both that are clipped alone: the loss is a constant, and Adam without momentum stays where it is.
     clipped = replace(objective, segments=(objective.segments[0], objective.segments[3]))
     seen = train(policy, [((clipped,), (NOTHING[EXECUTION],))], REPLAYED, tmp_path / "clipped")
@@ -387,7 +387,7 @@ def test_a_kl_penalty_holds_the_policy_near_its_start(policy: str, tmp_path: Pat
         train(policy, [(objectives,)] * 8, replace(config, beta=beta), tmp_path / str(beta), lora=lora)
         for beta in (0.0, 20.0)
     )
-    divergence = [metrics["policy/retrieval_execution/kl"] for metrics in held.trainer.logged]
+    divergence = [metrics["policy/kl/retrieval_execution"] for metrics in held.trainer.logged]
     assert abs(divergence[0]) < 1e-6
     assert all(value > 1e-5 for value in divergence[1:])
 
@@ -436,7 +436,7 @@ def test_real_rollouts_train_the_nano_base(tmp_path: Path) -> None:
     for metrics in trainer.logged:
         assert metrics["engine/gap_mean"] < 1e-5  # the largest is held to the config's limit by the trainer itself
         assert all(math.isfinite(value) for value in metrics.values())
-    logged = {"reward/retrieval", "gate/pass_rate", "policy/retrieval/entropy", "tokens/sampled"}
+    logged = {"reward/retrieval", "gate/pass_rate", "policy/entropy/retrieval", "tokens/sampled"}
     assert logged <= trainer.logged[0].keys()
     assert [metrics["policy_version"] for metrics in trainer.logged] == [0, 1]
 

@@ -127,7 +127,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._batch_metrics[f"loss/{name}"] = reduced_sum(float(total)) / self.accelerator.num_processes
         for what, values in self._metrics["train"].items():  # a mean over micro-batches; TRL's are means over tokens
             if finite := [value for value in values if value == value]:
-                self._batch_metrics[f"policy/{name}/{what}"] = sum(finite) / len(finite)
+                self._batch_metrics[f"policy/{what}/{name}"] = sum(finite) / len(finite)
         self._metrics["train"].clear()
         return total
 

@@ -67,11 +67,6 @@ def task_score(trajectory: Trajectory) -> TaskScore:
     return TaskScore(task_id=task.id, tags=task.tags, metrics=trajectory_metrics(trajectory))
 
 
-def task_metrics(rollouts: TaskRollouts) -> dict[str, float | None]:
-    """Every metric of `METRICS`, and `infra_failures`, for one evaluated task."""
-    return trajectory_metrics(final_trajectory(rollouts))
-
-
 def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
     """Every metric of `METRICS`, and `infra_failures`, of one finished episode.
 
