@@ -9,7 +9,7 @@ from configs.load import PRESETS, load_config
 from envs.config import EnvConfig
 from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
-from retriever.config import RetrieverConfig
+from retriever.config import EncoderTrainingConfig, RetrieverConfig
 from rewards.config import RewardConfig
 from rollout.config import ModelConfig, RolloutConfig
 from train.config import EvaluationConfig, GrpoConfig, SftConfig, zero_stage
@@ -70,6 +70,13 @@ class RetrievalConfig:
     def __post_init__(self) -> None:
         if self.max_queries < 1:
             raise UserError(f"max_queries={self.max_queries} is below 1; give the number of queries, e.g. 1000")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderRunConfig(RetrievalConfig):
+    """What `toolscout retriever train` reads: those, and how the encoder is fine-tuned."""
+
+    training: EncoderTrainingConfig = field(default_factory=EncoderTrainingConfig)
 
 
 def preset_names() -> list[str]:

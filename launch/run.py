@@ -23,6 +23,7 @@ COMMANDS = {
     "grpo": "reinforcement learning alone, from model.path",
     "eval": "evaluate model.path on the splits of a config",
     "retriever eval": "how well searching with the task's own words finds its tools, by group, with intervals",
+    "retriever train": "fine-tune the encoder on queries with gold tools, or on a run's own searches",
     "retriever serve": "search over a catalogue by HTTP, for many workers",
     "report": "write the HTML report of a run",
     "export": "write a run's policy as a plain Hugging Face folder with a model card",

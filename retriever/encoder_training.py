@@ -1,0 +1,249 @@
+"""Contrastive fine-tuning of an encoder on queries with gold tools, through sentence-transformers' trainer.
+
+The loss is the ranking loss over in-batch negatives (Henderson et al. 2017, arXiv 1705.00652), with hard negatives that
+the starting encoder mines. The best epoch by NDCG@5 on queries held out of training is kept, or none.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+
+from retriever.base.errors import UserError
+from retriever.base.files import write_json
+from retriever.base.seeds import derive_random, derive_seed
+from retriever.catalogue import Catalogue
+from retriever.config import EncoderTrainingConfig
+from retriever.dense import DenseRetriever
+from retriever.documents import DocumentTemplate
+from retriever.encoder import Encoder, SentenceEncoder, load_model
+from retriever.evaluation import LabelledQuery, score_queries
+
+MEASURE = "ndcg@5"
+TRAINED = "trained.json"
+
+StepLog = Callable[[int, int, Mapping[str, float]], None]
+"""Called with (step, steps in all, what is known: loss, ndcg@5)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What one row of a batch is made of: texts."""
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+
+
+def train_encoder(
+    start: Path,
+    *,
+    catalogue: Catalogue,
+    template: DocumentTemplate,
+    queries: Sequence[LabelledQuery],
+    config: EncoderTrainingConfig,
+    out: Path,
+    seed: int,
+    device: str = "cpu",
+    log: StepLog = lambda step, steps, metrics: None,
+) -> dict[str, Any]:
+    """Fine-tune the model in `start`, write it to `out` in Hugging Face's format, and return what is noted there.
+
+    Goes on where an interrupted call with the same `out` stopped, at its last whole epoch. Raises UserError when there
+    is too little to train on.
+    """
+    from retriever.sentence_api import (
+        BatchSamplers,
+        MultipleNegativesRankingLoss,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+
+    learned, held_out = split_queries(queries, share=config.validation_share, seed=seed)
+    model = load_model(start, device=device)
+    model.max_seq_length = min(config.max_tokens, int(model.max_seq_length or config.max_tokens))
+    model.model_card_data.local_files_only = True
+    before = _ndcg(SentenceEncoder(model.eval()), catalogue, template, held_out)
+    log(0, 1, {MEASURE: before})
+    examples = make_examples(
+        learned, catalogue=catalogue, template=template, encoder=SentenceEncoder(model), config=config, seed=seed
+    )
+    checkpoints = out.with_name(f".{out.name}.checkpoints")
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.lr,
+        warmup_steps=config.warmup,  # below 1: a share of the steps
+        batch_sampler=BatchSamplers.NO_DUPLICATES,  # else a query's own gold, or another's like it, were a negative
+        seed=derive_seed(seed, "encoder") % 2**31,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=MEASURE,
+        greater_is_better=True,
+        logging_steps=5,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=device == "cpu",
+    )
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_dataset(examples),
+        loss=MultipleNegativesRankingLoss(model, scale=config.scale),
+        evaluator=_evaluator(catalogue, template, held_out),
+        callbacks=[_Logger(log)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    resumed = any(checkpoints.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=resumed or None)
+    after = trainer.state.best_metric or 0.0
+    improved = after > before
+    note = {
+        "start": start.name,
+        "queries": len(learned),
+        "pairs": len(examples),
+        "validation_queries": len(held_out),
+        f"validation_{MEASURE}": {"before": round(before, 4), "after": round(after, 4)},
+        "kept": "the best epoch" if improved else "the encoder that training started from: no epoch was better",
+        "resumed": resumed,
+    }
+    best = trainer.model if improved else load_model(start, device=device)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    best.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)
+    (partial / "README.md").write_text(_card(note, config), encoding="utf-8")
+    write_json(partial / TRAINED, note)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return note
+
+
+def split_queries(
+    queries: Sequence[LabelledQuery], *, share: float, seed: int
+) -> tuple[list[LabelledQuery], list[LabelledQuery]]:
+    """(to learn from, to choose the epoch by): no text is in both. Raises UserError when either would be empty."""
+    texts = sorted({query.text for query in queries})
+    derive_random(seed, "validation").shuffle(texts)
+    held_out = set(texts[: max(1, round(share * len(texts)))])
+    parts = [query for query in queries if query.text not in held_out], [q for q in queries if q.text in held_out]
+    if not all(parts):
+        raise UserError(
+            f"{len(texts)} different queries with gold tools are too few to train an encoder on and to check it; "
+            "give at least 2, better hundreds"
+        )
+    return parts
+
+
+def make_examples(
+    queries: Sequence[LabelledQuery],
+    *,
+    catalogue: Catalogue,
+    template: DocumentTemplate,
+    encoder: Encoder,
+    config: EncoderTrainingConfig,
+    seed: int,
+) -> list[Example]:
+    """A row for each query and gold tool. Negatives: drawn from the tools that `encoder` ranks first, gold left out."""
+    retriever = DenseRetriever(catalogue, template, encoder) if config.hard_negatives else None
+    examples = []
+    for start in range(0, len(queries), 64):
+        part = queries[start : start + 64]
+        depth = config.mined_from + max(len(query.gold) for query in part)
+        texts = [query.text for query in part]
+        found = retriever.search(texts, depth) if retriever else [()] * len(part)
+        for query, candidates in zip(part, found, strict=True):
+            near = [one.tool for one in candidates if one.tool.id not in query.gold][: config.mined_from]
+            random = derive_random(seed, "negatives", query.text)
+            for gold in query.gold:
+                drawn = random.sample(near, k=min(config.hard_negatives, len(near)))
+                if len(drawn) == config.hard_negatives:
+                    texts_of = (template.render(tool) for tool in drawn)
+                    positive = template.render(catalogue[gold])
+                    examples.append(Example(query=query.text, positive=positive, negatives=tuple(texts_of)))
+    if not examples:
+        raise UserError(
+            f"the catalogue's {len(catalogue)} tools are too few for {config.hard_negatives} hard negatives a pair; "
+            "lower training.hard_negatives"
+        )
+    return examples
+
+
+def _dataset(examples: Sequence[Example]) -> Dataset:
+    columns = {"anchor": [one.query for one in examples], "positive": [one.positive for one in examples]}
+    for place in range(len(examples[0].negatives)):
+        columns[f"negative_{place + 1}"] = [one.negatives[place] for one in examples]
+    return Dataset.from_dict(columns)
+
+
+def _ndcg(
+    encoder: Encoder, catalogue: Catalogue, template: DocumentTemplate, queries: Sequence[LabelledQuery]
+) -> float:
+    """Over the whole catalogue."""
+    retriever = DenseRetriever(catalogue, template, encoder, query_cache_size=0)
+    return mean(one.values[MEASURE] for one in score_queries(retriever, queries))
+
+
+def _evaluator(catalogue: Catalogue, template: DocumentTemplate, queries: Sequence[LabelledQuery]) -> Any:
+    from retriever.sentence_api import BaseEvaluator
+
+    class Ranking(BaseEvaluator):
+        """NDCG@5 on the queries that are held out of training."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.primary_metric = MEASURE
+
+        def __call__(self, model: Any, output_path: Any = None, epoch: float = -1, steps: int = -1) -> dict[str, float]:
+            return {MEASURE: _ndcg(SentenceEncoder(model), catalogue, template, queries)}
+
+    return Ranking()
+
+
+class _Logger(TrainerCallback):
+    """Hands the Trainer's logs on."""
+
+    def __init__(self, log: StepLog) -> None:
+        self._log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """The Trainer's hook."""
+        metrics = {key.removeprefix("eval_"): float(logs[key]) for key in ("loss", f"eval_{MEASURE}") if key in logs}
+        if metrics:
+            self._log(state.global_step, state.max_steps, metrics)
+
+
+def _card(note: Mapping[str, Any], config: EncoderTrainingConfig) -> str:
+    """The model card."""
+    figures = note[f"validation_{MEASURE}"]
+    settings = json.dumps({name: getattr(config, name) for name in config.__dataclass_fields__}, indent=2)
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, tool-retrieval, toolscout]
+---
+
+# Tool retriever, fine-tuned from {note["start"]}
+
+Finds tools by what a request says. Trained by Toolscout with a contrastive ranking loss on {note["pairs"]} pairs of
+{note["queries"]} queries and their gold tools. NDCG@5 over the whole catalogue on {note["validation_queries"]} queries
+that were held out: {100 * figures["before"]:.1f} before, {100 * figures["after"]:.1f} after; kept: {note["kept"]}.
+
+Use it with `retriever.encoder=FOLDER`, or `SentenceTransformer(FOLDER)`.
+
+```json
+{settings}
+```
+"""

@@ -1,0 +1,18 @@
+"""The one door to sentence-transformers. It takes 5 s to import: only what needs a model imports this module."""
+
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+__all__ = [
+    "BaseEvaluator",
+    "BatchSamplers",
+    "MultipleNegativesRankingLoss",
+    "Pooling",
+    "SentenceTransformer",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
+    "Transformer",
+]
