@@ -36,8 +36,10 @@ def train(
         if not is_override(text):
             raise UserError(f"{text!r}: expected key=value, e.g. training.epochs=3")
     config = load_config(EncoderRunConfig, None, overrides)
-    only_rollouts = rollouts is not None and not with_tasks
-    world = build_world(read_run(rollouts).config.world if only_rollouts else config.world)
+    if rollouts is not None and not with_tasks:
+        world = build_world(read_run(rollouts).config.world)
+    else:
+        world = build_world(config.world)
     queries = list(_instructions(world, config, without)) if with_tasks else []
     if rollouts is not None:
         queries += _searches(rollouts, world)

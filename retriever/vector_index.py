@@ -114,9 +114,10 @@ class VectorIndex:
             case "ivfpq":
                 lists = config.ivf_lists or round(4 * math.sqrt(self.count))
                 lists = max(1, min(lists, self.count // 39))  # faiss wants 39 vectors for a centroid
-                index = faiss.index_factory(
-                    self.dimensions, f"IVF{lists},PQ{self._code_bytes()}", faiss.METRIC_INNER_PRODUCT
+                codes = (
+                    f"PQ{self._code_bytes()}np"  # np: no polysemous training, which takes most of the time for nothing
                 )
+                index = faiss.index_factory(self.dimensions, f"IVF{lists},{codes}", faiss.METRIC_INNER_PRODUCT)
                 step = max(1, self.count // max(_TRAINED_ON * lists, 256 * 39))
                 index.train(vectors[::step])
         index.add(vectors)

@@ -41,7 +41,6 @@ from train.evaluation.metrics import (
     final_trajectory,
     paired_gains,
     raw_instruction_baseline,
-    task_metrics,
     trajectory_metrics,
 )
 from train.evaluation.store import evaluation_path, evaluations, read_records_by_task, read_scores, write_evaluation
@@ -186,8 +185,8 @@ def test_our_failure_is_counted_and_measures_nothing() -> None:
 
 def test_the_execution_speaks_for_the_task_where_there_is_one() -> None:
     retrieval = episode(*SOLVED.turns[:2], selection=("sum", "root", "add"))
-    assert task_metrics(TaskRollouts(task=TASK, retrieval=(retrieval,), executions=(SOLVED,)))["pass_rate"] == 1.0
-    assert task_metrics(TaskRollouts(task=TASK, retrieval=(retrieval,), executions=()))["pass_rate"] == 0.0
+    assert final_trajectory(TaskRollouts(task=TASK, retrieval=(retrieval,), executions=(SOLVED,))) is SOLVED
+    assert final_trajectory(TaskRollouts(task=TASK, retrieval=(retrieval,), executions=())) is retrieval
 
 
 def test_json_values_compare_as_json() -> None:
