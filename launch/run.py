@@ -22,6 +22,8 @@ COMMANDS = {
     "sft": "the cold start alone: imitate the scripted expert",
     "grpo": "reinforcement learning alone, from model.path",
     "eval": "evaluate model.path on the splits of a config",
+    "catalogue import": "tools of MCP, OpenAI, OpenAPI and Python files, as one tools.jsonl",
+    "catalogue check": "whether a tools.jsonl is sound, and which of its tools are hard to tell apart",
     "retriever eval": "how well searching with the task's own words finds its tools, by group, with intervals",
     "retriever train": "fine-tune the encoder on queries with gold tools, or on a run's own searches",
     "retriever serve": "search over a catalogue by HTTP, for many workers",
@@ -111,9 +113,9 @@ def _overview(group: str = "", commands: Mapping[str, str] = COMMANDS) -> Parser
     listed = "\n".join(f"  {name:{width}}  {summary}" for name, summary in commands.items())
     parser = Parser(
         prog=prog,
-        usage=f"{prog} COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
+        usage=f"{prog} COMMAND ..." if group else f"{prog} COMMAND [CONFIG] [key=value ...] [--dry-run] [--resume]",
         description=f"Train a language model to find the right tool and to use it well.\n\ncommands:\n{listed}",
-        epilog="CONFIG is a preset or a YAML file. `toolscout COMMAND --help` tells the rest.",
+        epilog=f"{'' if group else 'CONFIG is a preset or a YAML file. '}`{prog} COMMAND --help` tells the rest.",
         formatter_class=_FORMAT,
         allow_abbrev=False,
     )

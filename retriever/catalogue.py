@@ -1,24 +1,20 @@
 """The catalogue: the versioned set of tools that is searched, and its JSONL form. Not an index: see search.py."""
 
 import copy
-import gzip
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from retriever.base.canonical import canonical_json, content_hash
-from retriever.base.errors import DataError, UserError
-from retriever.base.files import read_jsonl, write_atomically
+from retriever.base.bad_entries import OnBad, refuse
+from retriever.base.canonical import list_hash
+from retriever.base.errors import UserError
+from retriever.base.files import write_lines
 from retriever.base.nearest import did_you_mean, nearest
 from retriever.documents import DocumentTemplate
-from retriever.schemas import parameters_problem
+from retriever.entries import read_entries
 from retriever.tools import ToolDoc
-
-_FIELDS = ("id", "name", "description", "parameters", "origin", "version", "tags")
-_REQUIRED = ("id", "name", "description")
-_NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 class Catalogue:
@@ -50,26 +46,21 @@ class Catalogue:
         return cls(tools, version=version)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a .jsonl or .jsonl.gz file of entries. Raises DataError with file, line and field, or UserError."""
-        lines: dict[str, int] = {}
-        tools: list[ToolDoc] = []
-        for line, entry in read_jsonl(path, what="catalogue"):
-            tool = parse_tool(entry, path=path, line=line)
-            if tool.id in lines:
-                problem = f"{tool.id!r} is already the id of line {lines[tool.id]}; rename or drop one of the two"
-                raise DataError(problem, path=path, line=line, field="id")
-            lines[tool.id] = line
-            tools.append(tool)
-        if not tools:
+    def load(cls, path: str | Path, *, on_bad: OnBad = refuse) -> Self:
+        """Read a .jsonl or .jsonl.gz file of entries, a line at a time.
+
+        Raises UserError, or DataError with file, line and field for the first bad line; with another `on_bad` the bad
+        lines are told to it and left out.
+        """
+        catalogue = cls(read_entries(path, on_bad=on_bad))
+        if not len(catalogue):
             raise UserError(f"catalogue {path} holds no tool; give one JSON object per line, see README")
-        return cls(tools)
+        return catalogue
 
     def save(self, path: str | Path) -> None:
-        """Write one JSON object per line, atomically; compressed when the name ends in .gz."""
-        text = "".join(json.dumps(tool.to_dict(), ensure_ascii=False) + "\n" for tool in self)
-        target = Path(path).expanduser()
-        write_atomically(target, gzip.compress(text.encode(), mtime=0) if target.suffix == ".gz" else text)
+        """Write one JSON object per line, a line at a time and atomically; compressed when the name ends in .gz."""
+        lines = (json.dumps(tool.to_dict(), ensure_ascii=False) for tool in self)
+        write_lines(Path(path).expanduser(), lines)
 
     # --- the set ---
 
@@ -87,7 +78,7 @@ class Catalogue:
     def content_hash(self) -> str:
         """SHA-256, hex, over the entries in their order: equal hashes, equal searches."""
         if self._hash is None:
-            self._hash = content_hash([tool.to_dict() for tool in self])
+            self._hash = list_hash(tool.to_dict() for tool in self)
         return self._hash
 
     def __len__(self) -> int:
@@ -192,48 +183,3 @@ class Catalogue:
     def documents(self, template: DocumentTemplate) -> list[str]:
         """The text of each tool that is searched, in order."""
         return [template.render(tool) for tool in self]
-
-
-def parse_tool(entry: dict[str, Any], *, path: str | Path, line: int) -> ToolDoc:
-    """The tool of one line of a catalogue, as parsed from JSON. Raises DataError."""
-
-    def bad(message: str, field: str) -> DataError:
-        return DataError(message, path=path, line=line, field=field)
-
-    for key in entry:
-        if key not in _FIELDS:
-            raise bad(f"unknown field{did_you_mean(key, _FIELDS)}; an entry has {', '.join(_FIELDS)}", key)
-    for key in _REQUIRED:
-        if key not in entry:
-            raise bad("missing; every entry has an id, a name and a description", key)
-    for key in ("id", "name", "description", "origin", "version"):
-        value = entry.get(key, "-")
-        if not isinstance(value, str):
-            raise bad(f"expected a string, got {value!r}; put it in quotes", key)
-        if key != "description" and (not value.strip() or not value.isprintable()):
-            raise bad(f"{value!r} is empty or holds control characters; give a printable name", key)
-    tags = entry.get("tags", [])
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise bad(f"expected a list of strings, got {tags!r}", "tags")
-    parameters = entry.get("parameters", _NO_PARAMETERS)
-    if not isinstance(parameters, dict):
-        raise bad(
-            f"expected a JSON schema, got {parameters!r}; a tool without arguments leaves the field out", "parameters"
-        )
-    try:
-        canonical_json(entry).encode()
-    except ValueError:
-        raise bad(
-            "holds NaN, an infinity or half a surrogate pair, which JSON cannot carry; mend the value", "parameters"
-        ) from None
-    if problem := parameters_problem(parameters):
-        raise bad(problem, "parameters")
-    return ToolDoc(
-        id=entry["id"],
-        name=entry["name"],
-        description=entry["description"],
-        parameters=parameters,
-        origin=entry.get("origin", "python"),
-        version=entry.get("version", "1"),
-        tags=tuple(tags),
-    )

@@ -24,13 +24,20 @@ def parameters_problem(parameters: Mapping[str, Any]) -> str | None:
     kind = parameters.get("type")
     if kind != "object":
         return f'"type" is {kind!r}; arguments are named, so the schema must say "type": "object"'
+    try:
+        return _schema_problem(parameters) or _reference_problem(parameters)
+    except (RecursionError, OverflowError) as error:  # OverflowError: a pattern's a{99999999999}
+        return f"too deep or too large to be checked ({error}); nest less, repeat less in patterns"
+
+
+def _schema_problem(parameters: Mapping[str, Any]) -> str | None:
     if not _is_schema(canonical_json(_skeleton(parameters))):
         try:
             jsonschema.Draft202012Validator.check_schema(parameters)
         except jsonschema.SchemaError as error:
             place = "/".join(str(part) for part in error.absolute_path) or "the schema itself"
             return f"not a JSON schema: {place}: {error.message}; see JSON Schema 2020-12"
-    return _reference_problem(parameters)
+    return None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -77,7 +84,7 @@ def _reference_problem(parameters: Mapping[str, Any]) -> str | None:
     for reference in references:
         try:
             resolver.lookup(reference)
-        except referencing.exceptions.Unresolvable:
+        except (referencing.exceptions.Unresolvable, ValueError):  # ValueError: a name where a list has numbers
             return f'"$ref": {reference!r} leads nowhere inside this schema; put the definition under "$defs"'
     return None
 

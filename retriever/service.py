@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retriever.base.errors import UserError
 from retriever.batching import BatchedSearch
-from retriever.catalogue import Catalogue, parse_tool
+from retriever.catalogue import Catalogue
+from retriever.entries import parse_tool
 from retriever.live import LiveRetriever
 from retriever.tools import Candidate, ToolDoc
 
@@ -262,7 +263,7 @@ def _entry(tool: ToolDoc) -> str:
 @functools.lru_cache(maxsize=10_000)
 def _passage(tool: ToolDoc) -> str:
     """A tool as JSON in the form of Search-R1's passages: a title in quotes, a line feed, the text."""
-    parameters = json.dumps(tool.parameters, ensure_ascii=False)
+    parameters = json.dumps(dict(tool.parameters), ensure_ascii=False)
     return json.dumps({"id": tool.id, "contents": f'"{tool.name}"\n{tool.description}\n{parameters}'})
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -14,6 +14,15 @@ def canonical_json(value: Any) -> str:
 def content_hash(value: Any) -> str:
     """SHA-256, hex, of the canonical JSON of `value`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def list_hash(values: Iterable[Any]) -> str:
+    """`content_hash(list(values))`, without the list: one value at a time."""
+    digest = hashlib.sha256(b"[")
+    for place, value in enumerate(values):
+        digest.update(f"{',' if place else ''}{canonical_json(value)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def same_json(left: Any, right: Any) -> bool:

@@ -20,7 +20,7 @@ class DataError(UserError):
     def __init__(self, message: str, *, path: str | Path, line: int | None = None, field: str | None = None) -> None:
         place = str(path) if line is None else f"{path}:{line}"
         super().__init__(f"{place}: {f'field {field!r}: ' if field else ''}{message}")
-        self.path, self.line, self.field = Path(path), line, field
+        self.message, self.path, self.line, self.field = message, Path(path), line, field
 
 
 class InfraError(ToolscoutError):

@@ -6,20 +6,22 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from retriever.base.bad_entries import OnBad, refuse
 from retriever.base.errors import DataError, UserError
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, flush to disk, rename over it: a reader sees the old file or the new one."""
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path`, flushed to disk and renamed over it at the end: readers see the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp's 0600 would hide a report from the user's web server
@@ -27,6 +29,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """All of `content`, or nothing: see `writing`."""
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Each line as it comes, atomically; compressed when the name ends in .gz, equal lines to equal bytes."""
+    with writing(path) as file:
+        if path.suffix != ".gz":
+            file.writelines(f"{line}\n".encode() for line in lines)
+            return
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+            for line in lines:
+                packed.write(f"{line}\n".encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,14 +66,15 @@ def read_json(path: str | Path, *, what: str) -> Any:
     found = existing_file(path, what=what)
     try:
         return json.loads(found.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON ({error}); mend or regenerate the file", path=found) from None
 
 
-def read_jsonl(path: str | Path, *, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: str | Path, *, what: str, on_bad: OnBad = refuse) -> Iterator[tuple[int, dict[str, Any]]]:
     """(1-based line number, object) of each non-blank line of a .jsonl or .jsonl.gz file.
 
-    Raises UserError (no such file) or DataError (a line that is not a JSON object).
+    Raises UserError (no such file) or DataError (a file that breaks off); `on_bad` is told of a line that is not a JSON
+    object.
     """
     found = existing_file(path, what=what)
     opener = gzip.open if found.suffix == ".gz" else open
@@ -64,13 +84,13 @@ def read_jsonl(path: str | Path, *, what: str) -> Iterator[tuple[int, dict[str, 
                 continue
             try:
                 value = json.loads(raw.decode("utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise DataError(
-                    f"not valid JSON ({error}); mend or delete this line", path=found, line=number
-                ) from None
-            if not isinstance(value, dict):
-                raise DataError(f"expected a JSON object, got {type(value).__name__}", path=found, line=number)
-            yield number, value
+            except (ValueError, RecursionError) as error:
+                on_bad(DataError(f"not valid JSON ({error}); mend or delete this line", path=found, line=number))
+                continue
+            if isinstance(value, dict):
+                yield number, value
+            else:
+                on_bad(DataError(f"expected a JSON object, got {type(value).__name__}", path=found, line=number))
 
 
 def _lines(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
