@@ -15,7 +15,7 @@ from retriever.catalogue import Catalogue
 from retriever.config import TOKEN_VARIABLE, RetrieverConfig
 from retriever.encoder import load_encoder
 from retriever.live import LiveRetriever
-from retriever.service import ServiceConfig, make_app
+from retriever.service import ServiceConfig, listening, make_app
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +41,19 @@ def serve(path: Path, config: ServedConfig, *, host: str, port: int, token: str 
     if config.retriever.url is not None:
         raise UserError("retriever.url: a service builds its own index; leave the address out")
     logging.getLogger("retriever").addHandler(logging.StreamHandler())
-    listening = _listening(host, port)  # before the index is built: a taken port is known at once
+    taken = _listening(host, port)  # before the index is built: a taken port is known at once
     catalogue = Catalogue.load(path)
     settings = config.retriever
     encoder = None if settings.kind == "bm25" else load_encoder(settings.encoder, device=settings.device)
     live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder))
     app = make_app(live, service, reload=lambda: Catalogue.load(path))
-    where = "http://{}:{}".format(*listening.getsockname()[:2])
+    where = "http://{}:{}".format(*taken.getsockname()[:2])
     print(f"serving {len(catalogue)} tools of {path} at {where}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)).run(sockets=[taken])
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
-        )
+        return listening(host, port)
     except OSError as error:
         raise UserError(f"--host {host} --port {port}: {error.strerror or error}; give another port, e.g. 0") from None

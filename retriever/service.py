@@ -12,6 +12,7 @@ import functools
 import hmac
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -124,6 +125,24 @@ def make_app(live: LiveRetriever, config: ServiceConfig, *, reload: Callable[[],
     for path, method, answer in service.routes():
         app.add_api_route(path, answer, methods=[method])
     return app
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes any that is free. Raises OSError when it cannot be had.
+
+    Its protocol is named: of an unnamed one asyncio does not know that it is TCP and leaves Nagle's algorithm on, so that
+    every answer waits 40 ms for an acknowledgement.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+        taken.listen(1024)
+    except OSError:
+        taken.close()
+        raise
+    return taken
 
 
 class _Service:

@@ -27,7 +27,7 @@ from retriever.client import RemoteRetriever
 from retriever.config import RetrieverConfig
 from retriever.live import LiveRetriever
 from retriever.search import IndexedRetriever
-from retriever.service import ServiceConfig, make_app
+from retriever.service import ServiceConfig, listening, make_app
 from retriever.tools import Candidate, ToolDoc
 from tests.test_retriever import TOOLS, WordEncoder, ids, tool
 
@@ -42,13 +42,13 @@ def index(catalogue: Catalogue) -> IndexedRetriever:
 @contextmanager
 def serving(live: LiveRetriever, config: ServiceConfig | None = None, **options: Any) -> Iterator[str]:
     """The address of a service that runs in a thread."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    taken = listening("127.0.0.1", 0)
     app = make_app(live, config or ServiceConfig(), **options)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
@@ -242,6 +242,11 @@ class TestClient:
         with serving(live, ServiceConfig(token="sesame")) as url:
             found = build_retriever(RetrieverConfig(url=url, kind="bm25"), TOOLS).search(QUERIES * 40, 2)
         assert found == live.search(QUERIES * 40, 2)  # more than one request holds
+
+
+def test_a_listening_socket_is_known_to_be_tcp_so_that_answers_do_not_wait() -> None:
+    with listening("127.0.0.1", 0) as taken:
+        assert taken.proto == socket.IPPROTO_TCP
 
 
 def odd_request(random: random.Random) -> tuple[str, str, bytes]:

@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import random
 import resource
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ from retriever.documents import document_template
 from retriever.encoder import PACKAGED, load_encoder
 from retriever.live import LiveRetriever
 from retriever.sentences import sentences
-from retriever.service import RetrieveRequest, ServiceConfig, make_app
+from retriever.service import RetrieveRequest, ServiceConfig, listening, make_app
 from retriever.tools import ToolDoc
 from retriever.vector_index import VectorIndex
 from retriever.vectors import encode_documents
@@ -71,22 +70,22 @@ def ours(catalogue: Catalogue, cache: Path) -> FastAPI:
 @contextmanager
 def serving(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path) -> Iterator[str]:
     """The address of an app in a process of its own."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    taken = listening("127.0.0.1", 0)
     ready = multiprocessing.Event()
-    process = multiprocessing.Process(target=_serve, args=(make, folder, cache, listening, ready), daemon=True)
+    process = multiprocessing.Process(target=_serve, args=(make, folder, cache, taken, ready), daemon=True)
     process.start()
     assert ready.wait(300), "the service did not start"
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
     finally:
         process.terminate()
         process.join()
 
 
-def _serve(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path, listening: Any, ready: Any) -> None:
+def _serve(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path, taken: Any, ready: Any) -> None:
     app = make(read_stabletoolbench(folder).catalogue, cache)
     ready.set()
-    uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[taken])
 
 
 async def _load(url: str, queries: Sequence[str], clients: int) -> tuple[float, list[float]]:
