@@ -130,8 +130,8 @@ def make_app(live: LiveRetriever, config: ServiceConfig, *, reload: Callable[[],
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 takes any that is free. Raises OSError when it cannot be had.
 
-    Its protocol is named: of an unnamed one asyncio does not know that it is TCP and leaves Nagle's algorithm on, so that
-    every answer waits 40 ms for an acknowledgement.
+    Its protocol is named: of an unnamed one asyncio does not know that it is TCP and leaves Nagle's algorithm on, so
+    that every answer waits 40 ms for an acknowledgement.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
