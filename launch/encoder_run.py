@@ -36,6 +36,10 @@ def train(
         if not is_override(text):
             raise UserError(f"{text!r}: expected key=value, e.g. training.epochs=3")
     config = load_config(EncoderRunConfig, None, overrides)
+    if config.retriever.query_prefix or config.retriever.document_prefix:
+        raise UserError(
+            "retriever.query_prefix, document_prefix: an encoder is trained without prefixes; leave them out"
+        )
     if rollouts is not None and not with_tasks:
         world = build_world(read_run(rollouts).config.world)
     else:

@@ -12,6 +12,7 @@ from retriever.documents import document_template
 from retriever.encoder import Encoder, load_encoder
 from retriever.hybrid import HybridRetriever
 from retriever.lexical import LexicalRetriever
+from retriever.reranker import RerankingRetriever, load_reranker
 from retriever.search import IndexedRetriever, Retriever, ScoringRetriever
 from retriever.sentences import SentenceRetriever
 
@@ -28,6 +29,14 @@ def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encod
 
     `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.
     """
+    retriever: IndexedRetriever = _scoring(config, catalogue, encoder)
+    if config.reranker is None:
+        return retriever
+    model = load_reranker(config.reranker, device=config.device)
+    return RerankingRetriever(retriever, model, document_template(config.document), depth=config.rerank_depth)
+
+
+def _scoring(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | None) -> ScoringRetriever:
     whole = _whole_queries(config, catalogue, encoder)
     if not config.sentence_weight:
         return whole
@@ -60,7 +69,9 @@ def _dense(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | Non
     return DenseRetriever(
         catalogue,
         document_template(config.document),
-        encoder or load_encoder(config.encoder, device=config.device),
+        encoder or load_encoder(config.encoder, device=config.device, pooling=config.pooling),
+        query_prefix=config.query_prefix,
+        document_prefix=config.document_prefix,
         index=config.index,
         cache_dir=None if config.cache_dir is None else Path(config.cache_dir).expanduser(),
         query_cache_size=config.query_cache_size,

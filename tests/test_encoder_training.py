@@ -115,6 +115,14 @@ def test_goes_on_at_the_last_whole_epoch(tiny: Path, tmp_path: Path) -> None:
     assert min(step for step in steps if step) > max(steps) / 3  # not from the beginning
 
 
+def test_pooling_may_be_another_than_the_folder_says(tiny: Path) -> None:
+    said, cls = SentenceEncoder.load(tiny), SentenceEncoder.load(tiny, pooling="cls")
+    assert said.fingerprint != cls.fingerprint
+    assert said.encode(["find tool"]).shape == cls.encode(["find tool"]).shape == (1, 32)
+    assert (said.encode(["find tool"]) != cls.encode(["find tool"])).any()
+    assert (said.encode(["find tool"]) == SentenceEncoder.load(tiny, pooling="mean").encode(["find tool"])).all()
+
+
 def test_no_query_is_both_learned_and_validated_on() -> None:
     learned, held_out = split_queries([*QUERIES, *QUERIES], share=0.25, seed=3)
     assert len(learned) + len(held_out) == 2 * len(QUERIES)

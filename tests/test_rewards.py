@@ -1,9 +1,10 @@
 """Rewards: every part by hand, and a policy that selects everything it saw earns less than one that chooses."""
 
 import asyncio
+import functools
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import log2
 from statistics import mean
@@ -455,59 +456,51 @@ def hoarding(expert: Script, *, at_most: int) -> Script:
     return script
 
 
-def test_selecting_everything_earns_less_than_the_cold_start() -> None:
-    """In the embedded world, against the mediocre expert that the quickstart's cold start imitates."""
+class TestInTheEmbeddedWorld:
+    """What scripts earn with searching and selecting there, by the quickstart's config."""
+
     config = load_run_config("quickstart", ["retriever.kind=bm25"])
-    world = build_world(config.world)
-    tasks = world.tasks("train", 150, 5)
-    renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
-    expert = Expert(
-        tasks,
-        {tool.id: tool for tool in world.catalogue},
-        env=config.env,
-        skill=config.sft.expert_skill,
-    )
 
-    def earned(script: Script) -> float:
-        plays = Collector(
-            engine=ScriptedEngine(renderer, script),
-            renderer=renderer,
-            search=BatchedSearch(build_retriever(config.retriever, world.catalogue)).search,
-            executor=None,
-            env=config.env,
-            rollout=RolloutConfig(max_context=8192),
-        )
-        plan = GroupPlan(group_size=1, gate="closed")
-        rollouts = asyncio.run(plays.collect(tasks, plan, sampling=Sampling(), seed=0))
-        rewards = [retrieval_reward(found.retrieval[0], config.reward.retrieval).total for found in rollouts]
-        return mean(reward or 0.0 for reward in rewards)
+    @pytest.fixture(scope="class")
+    def earned(self) -> Callable[[float, Callable[[Script], Script]], float]:
+        """Of an expert's skill, and of what becomes of its script, the mean reward of 150 tasks."""
+        world = build_world(self.config.world)
+        tasks = world.tasks("train", 150, 5)
+        tools = {tool.id: tool for tool in world.catalogue}
+        renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
+        search = BatchedSearch(build_retriever(self.config.retriever, world.catalogue)).search
 
-    assert earned(expert) > earned(hoarding(expert, at_most=config.env.max_selected)) + 0.02
+        def play(skill: float, changed: Callable[[Script], Script]) -> float:
+            script = changed(Expert(tasks, tools, env=self.config.env, skill=skill))
+            plays = Collector(
+                engine=ScriptedEngine(renderer, script),
+                renderer=renderer,
+                search=search,
+                executor=None,
+                env=self.config.env,
+                rollout=RolloutConfig(max_context=8192),
+            )
+            plan = GroupPlan(group_size=1, gate="closed")
+            rollouts = asyncio.run(plays.collect(tasks, plan, sampling=Sampling(), seed=0))
+            rewards = [retrieval_reward(found.retrieval[0], self.config.reward.retrieval).total for found in rollouts]
+            return mean(reward or 0.0 for reward in rewards)
 
+        return play
 
-def test_the_more_of_a_search_is_selected_unread_the_less_it_earns() -> None:
-    """Trusting ranks takes no skill; a cold start that does no more must not gain by taking all it may."""
-    config = load_run_config("quickstart", ["retriever.kind=bm25"])
-    world = build_world(config.world)
-    tasks = world.tasks("train", 150, 5)
-    renderer = Renderer(train_tokenizer(tokenizer_texts(seed=1, count=60)), DIALECTS["qwen3"])
-    expert = Expert(tasks, {tool.id: tool for tool in world.catalogue}, env=config.env, skill=0.0)  # one search
-    retriever = build_retriever(config.retriever, world.catalogue)
-    earned = []
-    for at_most in (1, 2, 3, config.env.max_selected):
-        plays = Collector(
-            engine=ScriptedEngine(renderer, hoarding(expert, at_most=at_most)),
-            renderer=renderer,
-            search=BatchedSearch(retriever).search,
-            executor=None,
-            env=config.env,
-            rollout=RolloutConfig(max_context=8192),
-        )
-        plan = GroupPlan(group_size=1, gate="closed")
-        rollouts = asyncio.run(plays.collect(tasks, plan, sampling=Sampling(), seed=0))
-        rewards = [retrieval_reward(found.retrieval[0], config.reward.retrieval).total for found in rollouts]
-        earned.append(mean(reward or 0.0 for reward in rewards))
-    assert all(fewer > more for fewer, more in itertools.pairwise(earned)), earned
+    def test_selecting_everything_earns_less_than_the_expert_of_the_cold_start(
+        self, earned: Callable[[float, Callable[[Script], Script]], float]
+    ) -> None:
+        skill, most = self.config.sft.expert_skill, self.config.env.max_selected
+        chosen = earned(skill, lambda script: script)
+        assert chosen > earned(skill, lambda script: hoarding(script, at_most=most)) + 0.02
+
+    def test_the_more_of_a_search_is_selected_unread_the_less_it_earns(
+        self, earned: Callable[[float, Callable[[Script], Script]], float]
+    ) -> None:
+        """Trusting ranks takes no skill; a cold start that does no more must not gain by taking all it may."""
+        sizes = (1, 2, 3, self.config.env.max_selected)
+        rewards = [earned(0.0, functools.partial(hoarding, at_most=size)) for size in sizes]
+        assert all(fewer > more for fewer, more in itertools.pairwise(rewards)), rewards
 
 
 def test_selecting_everything_earns_less_than_choosing() -> None:
