@@ -333,7 +333,7 @@ def _suggestion(name: str, prefix: str, siblings: Mapping[str, Any], known: Sequ
     """Nearest first among the section's own keys, then the same word in another section, then the list."""
     if near := _nearest(name, siblings):
         return f"did you mean {prefix}{near}?"
-    elsewhere = {key.rpartition(".")[2]: key for key in known}
+    elsewhere = {key.rpartition(".")[2]: key for key in sorted(known, key=lambda key: -key.count("."))}
     if near := _nearest(name, elsewhere):
         return f"did you mean {elsewhere[near]}?"
     return f"known here: {', '.join(siblings)}"

@@ -20,7 +20,8 @@ from launch.display import Display
 from launch.manifest import attempt
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
-from retriever.build import build_index
+from retriever.build import build_index, build_retriever
+from retriever.config import RetrieverConfig
 from retriever.encoder import Encoder, load_encoder
 from retriever.evaluation import (
     ALL,
@@ -34,6 +35,7 @@ from retriever.evaluation import (
     leave_one_group_out,
     score_queries,
 )
+from retriever.search import Retriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +78,26 @@ def evaluate(planned: Sequence[Trial], *, by: str, out: Path | None) -> None:
     display = Display(Console())
     config = planned[0].config
     world = build_world(config.world)
+    tasks = world.tasks(config.split, config.max_queries, config.seed)
     queries = [
         LabelledQuery(text=task.instruction, gold=task.gold_tools, group=(*task.tags, task.split)[0])
-        for task in world.tasks(config.split, config.max_queries, config.seed)
+        for task in tasks
         if task.gold_tools
     ]
     queries.sort(key=lambda query: query.group)
-    encoder = _Remembering(config.retriever.encoder, config.retriever.device)
+    if left_out := len(tasks) - len(queries):
+        display.say(f"{left_out} of {len(tasks)} tasks name no gold tools and are left out")
+    encoder = _Remembering(config.retriever)
     scored: list[tuple[Mapping[str, Any], Sequence[QueryScores]]] = []
     with display.bar("searching", len(queries) * len(planned)) as advance:
         for trial in planned:
-            chosen = encoder if trial.config.retriever.encoder == config.retriever.encoder else None
-            retriever = build_index(trial.config.retriever, world.catalogue, encoder=chosen)
+            tried = trial.config.retriever
+            chosen = encoder if (tried.encoder, tried.pooling) == encoder.of else None
+            retriever: Retriever = (
+                build_index(tried, world.catalogue, encoder=chosen)
+                if tried.url is None
+                else build_retriever(tried, world.catalogue)
+            )
             scored.append((trial.varied, score_queries(retriever, queries, advance=advance)))
     notes: list[LeftOut] = []
     scores: Sequence[QueryScores] = scored[0][1]
@@ -152,8 +162,9 @@ def _record(
 class _Remembering:
     """An encoder that is loaded when it is first asked and encodes a text once: trials share texts."""
 
-    def __init__(self, name: str, device: str) -> None:
-        self._name, self._device = name, device
+    def __init__(self, config: RetrieverConfig) -> None:
+        self._config = config
+        self.of = (config.encoder, config.pooling)
         self._encoder: Encoder | None = None
         self._known: dict[str, NDArray[np.float32]] = {}
 
@@ -167,5 +178,7 @@ class _Remembering:
         return np.stack([self._known[text] for text in texts]) if texts else self._loaded().encode([])
 
     def _loaded(self) -> Encoder:
-        self._encoder = self._encoder or load_encoder(self._name, device=self._device)
+        if self._encoder is None:
+            config = self._config
+            self._encoder = load_encoder(config.encoder, device=config.device, pooling=config.pooling)
         return self._encoder

@@ -18,10 +18,12 @@ from retriever.sentences import SentenceRetriever
 
 
 def build_retriever(config: RetrieverConfig, catalogue: Catalogue) -> Retriever:
-    """Index `catalogue` as `config` says, or reach the service that has. Raises UserError as `build_index`."""
+    """Index `catalogue` as `config` says, or reach the service that has. Raises UserError when it cannot."""
     if config.url is None:
         return build_index(config, catalogue)
-    return RemoteRetriever(config.url, catalogue, token=os.environ.get(TOKEN_VARIABLE) or None)
+    remote = RemoteRetriever(config.url, catalogue, token=os.environ.get(TOKEN_VARIABLE) or None)
+    remote.check()
+    return remote
 
 
 def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encoder | None = None) -> IndexedRetriever:

@@ -1,5 +1,6 @@
 """The client of the retriever's service. It waits for a service that is busy or being restarted; it keeps no index."""
 
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ QUERIES_A_REQUEST = 256  # the service's own limit
 
 _PASSING = frozenset({429, 502, 503, 504})  # busy, or on its way back
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_CHECK_S = 10.0  # how long the first answer is waited for: a service that is not there is mostly a wrong address
+
+_log = logging.getLogger(__name__)
 
 
 class RemoteRetriever:
@@ -42,6 +46,22 @@ class RemoteRetriever:
             trust_env=False,  # a proxy of the user's is not for a service on this machine
         )
 
+    def check(self) -> None:
+        """Raises UserError when nothing of ours answers there, or what answers holds other tools than this side."""
+        try:
+            answer = self._answer("GET", "health", patience_s=_CHECK_S)
+            tools = answer.raise_for_status().json()["tools"]
+        except (InfraError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"retriever.url={self._url}: no retriever of ours answers there ({error}); start one with "
+                "toolscout retriever serve, or check the address"
+            ) from None
+        if tools != len(self._catalogue):
+            raise UserError(
+                f"retriever.url={self._url} serves {tools} tools and this world has {len(self._catalogue)}; "
+                "serve this world's catalogue"
+            )
+
     @property
     def catalogue(self) -> Catalogue:
         """What this side knows of the tools; the service may have newer ones."""
@@ -56,14 +76,17 @@ class RemoteRetriever:
         found: list[tuple[Candidate, ...]] = []
         for start in range(0, len(queries), QUERIES_A_REQUEST):
             part = [clean_query(query) for query in queries[start : start + QUERIES_A_REQUEST]]
-            found += self._candidates(self._answer({"queries": part, "k": k}))
+            asked = {"queries": part, "k": k}
+            found += self._candidates(self._answer("POST", "search", asked, patience_s=self._patience_s))
         return found
 
-    def _answer(self, asked: dict[str, Any]) -> httpx.Response:
-        until, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
+    def _answer(
+        self, method: str, path: str, asked: dict[str, Any] | None = None, *, patience_s: float
+    ) -> httpx.Response:
+        until, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
         while True:
             try:
-                answer = self._client.post(f"{self._url}/search", json=asked)
+                answer = self._client.request(method, f"{self._url}/{path}", json=asked)
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__} {error}".strip()
             else:
@@ -72,8 +95,12 @@ class RemoteRetriever:
                 problem = f"HTTP {answer.status_code}"
             if time.monotonic() >= until:
                 raise InfraError(
-                    f"the retriever at {self._url} gave no answer in {self._patience_s} s ({problem}); "
+                    f"the retriever at {self._url} gave no answer in {patience_s} s ({problem}); "
                     "is it running? toolscout retriever serve starts it"
+                )
+            if pause_s == _FIRST_PAUSE_S:
+                _log.warning(
+                    "the retriever at %s gives no answer (%s); trying for %g s", self._url, problem, patience_s
                 )
             time.sleep(pause_s * random.uniform(0.5, 1.0))  # not all clients at once
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

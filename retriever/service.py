@@ -299,6 +299,8 @@ async def _unreadable(_: Request, error: Exception) -> Response:
     """Where it is wrong and how, without what was sent: that may be anything."""
     assert isinstance(error, RequestValidationError)
     problems = ["/".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors()[:5]]
+    if [tuple(one["loc"]) for one in error.errors()] == [("body",)]:
+        problems.append("send a JSON object, with content-type: application/json")
     return _error(422, "; ".join(problems).encode("ascii", "backslashreplace").decode())
 
 

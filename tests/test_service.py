@@ -235,6 +235,38 @@ class TestClient:
         with pytest.raises(UserError, match="retriever.url='localhost' is no address"):
             RetrieverConfig(url="localhost")
 
+    def test_an_address_where_nothing_of_ours_answers_is_told_at_once(
+        self, live: LiveRetriever, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("retriever.client._CHECK_S", 0.1)
+        with pytest.raises(UserError, match=r"retriever.url=http://127.0.0.1:9: no retriever of ours answers there"):
+            build_retriever(RetrieverConfig(url="http://127.0.0.1:9"), TOOLS)
+        with serving(live) as url:
+            with pytest.raises(UserError, match="no retriever of ours answers there"):
+                build_retriever(RetrieverConfig(url=f"{url}/elsewhere"), TOOLS)
+            with pytest.raises(UserError, match="serves 4 tools and this world has 1"):
+                build_retriever(RetrieverConfig(url=url), Catalogue.of([tool("a")]))
+
+    def test_an_evaluation_searches_there(
+        self, live: LiveRetriever, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        TOOLS.save(tmp_path / "tools.jsonl")
+        task = {"id": "1", "instruction": "send a message", "gold_tools": ["send_email"], "split": "test"}
+        (tmp_path / "tasks.jsonl").write_text(
+            json.dumps(task) + "\n" + json.dumps({**task, "id": "2", "gold_tools": []})
+        )
+        command = [
+            "retriever",
+            "eval",
+            "--data",
+            str(tmp_path),
+            "retriever.encoder=nowhere",
+        ]  # only the service has one
+        with serving(live) as url:
+            assert main([*command, f"retriever.url={url}"]) == 0
+            assert 'path="/search",status="200"' in httpx.get(f"{url}/metrics").text
+        assert "1 of 2 tasks name no gold tools and are left out" in capsys.readouterr().out
+
     def test_a_config_with_an_address_searches_there(
         self, live: LiveRetriever, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -78,9 +78,11 @@ def _by_split(tasks: tuple[Task, ...], config: WorldConfig) -> Callable[[str, in
         chosen = [task for task in tasks if task.split == split]
         if not chosen:
             known = ", ".join(sorted({task.split for task in tasks}))
+            other = known.split(", ")[0] or "test"
             raise UserError(
                 f"{config.data} has no task in split {split!r}, but in {known or 'none'}; give its tasks "
-                f'"split": "{split}", or name another split, e.g. evaluation.splits=[{known.split(", ")[0] or "test"}]'
+                f'"split": "{split}", or name another split: evaluation.splits=[{other}] for policies, split={other} '
+                "for toolscout retriever"
             )
         derive_random(seed, "tasks", split).shuffle(chosen)
         return tuple(chosen[:count])

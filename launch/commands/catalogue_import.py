@@ -13,7 +13,7 @@ examples:
 import argparse
 from pathlib import Path
 
-from retriever.base.errors import UserError
+from retriever.base.errors import DataError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a file, a folder, or a Python module's name")
     parser.add_argument(
-        "--out", default="tools.jsonl", metavar="FILE", help="catalogue to write (tools.jsonl; .gz compresses)"
+        "--out", default="tools.jsonl", metavar="FILE", help="catalogue to write (default: %(default)s; .gz compresses)"
     )
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="read every file as this (default: by what is in it)"
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out and report what is wrong; do not stop there")
     parser.add_argument("--overwrite", action="store_true", help="replace the file at --out")
-    parser.add_argument("--dry-run", action="store_true", help="read and report; write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="report what is there and what is wrong; write nothing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,5 +39,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--out {out} is taken; give another file, or --overwrite")
     from launch import catalogues
 
-    catalogues.import_tools(args.sources, format=args.format, skip_bad=args.skip_bad, out=None if args.dry_run else out)
+    skip_bad = args.skip_bad or args.dry_run
+    try:
+        catalogues.import_tools(args.sources, format=args.format, skip_bad=skip_bad, out=None if args.dry_run else out)
+    except DataError as error:
+        raise UserError(f"{error}; or leave it out with --skip-bad") from None
     return 0

@@ -6,7 +6,11 @@ POST /search, /retrieve (Search-R1's protocol), /tools (add; PUT updates, DELETE
 examples:
   toolscout retriever serve tools.jsonl
   TOOLSCOUT_RETRIEVER_TOKEN=secret toolscout retriever serve tools.jsonl --host 0.0.0.0 retriever.kind=bm25
-  curl -s 127.0.0.1:8600/search -H 'content-type: application/json' -d '{"queries": ["weather in a city"], "k": 3}'
+  JSON='content-type: application/json'
+  curl -s 127.0.0.1:8600/search -H "$JSON" -d '{"queries": ["weather in a city"], "k": 3}'
+  curl -s 127.0.0.1:8600/retrieve -H "$JSON" -d '{"queries": ["weather"], "topk": 3, "return_scores": true}'
+  curl -s 127.0.0.1:8600/tools -H "$JSON" -d '{"tools": [{"id": "a", "name": "a", "description": "Added."}]}'
+  curl -s 127.0.0.1:8600/tools -H "$JSON" -X DELETE -d '{"ids": ["a"]}'
 """
 
 import argparse
