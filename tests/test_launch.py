@@ -469,7 +469,7 @@ def test_preflight_reads_the_users_files(tmp_path: Path) -> None:
     assert "grpo.gate=gold: the tools of world.kind=files cannot be executed yet" in refusal(*given)
     told = refusal(*given, command="eval")
     assert "no task in split 'test', but in train" in told
-    assert 'give its tasks "split": "test", or name another split, e.g. evaluation.splits=[train]' in told
+    assert 'give its tasks "split": "test", or name another split: evaluation.splits=[train]' in told
     preflight("sft", load_run_config("quickstart", given))
     (tmp_path / "tasks.jsonl").write_text('{"id": "1", "instruction": "Add.", "gold_tools": ["b"]}\n')
     assert "tasks.jsonl:1" in refusal(*given, command="sft")
