@@ -13,10 +13,10 @@ from launch.display import Display
 from launch.manifest import attempt
 from launch.run_folder import MANIFEST, read_run
 from retriever.base.errors import UserError
-from retriever.base.files import read_json, write_json
+from retriever.base.files import write_json
 from retriever.documents import document_template
 from retriever.encoder import encoder_folder
-from retriever.encoder_training import MEASURE, TRAINED, train_encoder
+from retriever.encoder_training import MEASURE, train_encoder
 from retriever.evaluation import LabelledQuery
 from rollout.records import read_records
 from rollout.types import Trajectory
@@ -51,21 +51,18 @@ def train(
         print(f"# {len(queries)} queries with gold tools, {len(world.catalogue)} tools; written to {out}")
         print(dump_yaml(config), end="")
         return
-    if (out / TRAINED).is_file() and read_json(out / MANIFEST, what="manifest")["config"] == to_dict(config):
-        raise UserError(f"--out {out} holds an encoder of this very config; give another folder, or remove it")
-    if out.exists() and not (out / TRAINED).is_file():
-        raise UserError(f"--out {out} holds something else; give another folder")
+    if out.exists():
+        raise UserError(f"--out {out} is taken; give another folder, or remove it yourself")
     display = Display(Console())
-    note = None
     with display.steps(f"fine-tuning on {len(queries)} queries") as step:
-        best = 0.0
+        latest = 0.0
 
         def log(number: int, steps: int, metrics: object) -> None:
-            nonlocal best
+            nonlocal latest
             assert isinstance(metrics, dict)
-            best = metrics.get(MEASURE, best)
+            latest = metrics.get(MEASURE, latest)
             loss = f" · loss {metrics['loss']:.3f}" if "loss" in metrics else ""
-            step(number, steps, f"validation {MEASURE} {100 * best:.1f}{loss}")
+            step(number, steps, f"validation {MEASURE} {100 * latest:.1f}{loss}")
 
         note = train_encoder(
             encoder_folder(config.retriever.encoder),

@@ -31,7 +31,7 @@ def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encod
 
     `encoder` is for several catalogues with one model; it takes the place of `config.encoder`.
     """
-    retriever: IndexedRetriever = _scoring(config, catalogue, encoder)
+    retriever: IndexedRetriever = _scoring(config, catalogue.compacted(), encoder)
     if config.reranker is None:
         return retriever
     model = load_reranker(config.reranker, device=config.device)

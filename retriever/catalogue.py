@@ -145,7 +145,7 @@ class Catalogue:
 
     def compacted(self) -> "Catalogue":
         """The same tools in the same order and version, without holes: what an index is built from."""
-        return Catalogue(self, version=self._version)
+        return Catalogue(self, version=self._version) if self._added or self._holes else self
 
     # --- slots ---
 

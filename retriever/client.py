@@ -14,7 +14,7 @@ from retriever.search import check_k
 from retriever.tools import Candidate, ToolDoc
 from retriever.words import clean_query
 
-QUERIES_A_REQUEST = 256  # the service's own limit
+QUERIES_A_REQUEST = 256  # at most; the service refuses more
 
 _PASSING = frozenset({429, 502, 503, 504})  # busy, or on its way back
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0

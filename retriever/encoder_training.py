@@ -4,11 +4,12 @@ The loss is the ranking loss over in-batch negatives (Henderson et al. 2017, arX
 the starting encoder mines. The best epoch by NDCG@5 on queries held out of training is kept, or none.
 """
 
+import glob
 import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from retriever.base.canonical import content_hash
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
 from retriever.base.seeds import derive_random, derive_seed
@@ -77,7 +79,9 @@ def train_encoder(
     examples = make_examples(
         learned, catalogue=catalogue, template=template, encoder=SentenceEncoder(model), config=config, seed=seed
     )
-    checkpoints = out.with_name(f".{out.name}.checkpoints")
+    # Named by everything that training depends on: what another config left behind is not gone on with.
+    facts = [SentenceEncoder(model, folder=start).fingerprint, asdict(config), seed, [asdict(one) for one in examples]]
+    checkpoints = out.with_name(f".{out.name}.{content_hash(facts)[:12]}.checkpoints")
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=config.epochs,
@@ -127,7 +131,8 @@ def train_encoder(
     write_json(partial / TRAINED, note)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.checkpoints"):
+        shutil.rmtree(left, ignore_errors=True)
     return note
 
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from retriever.base.errors import UserError
 from retriever.batching import BatchedSearch
 from retriever.catalogue import Catalogue
+from retriever.client import QUERIES_A_REQUEST
 from retriever.entries import parse_tool
 from retriever.live import LiveRetriever
 from retriever.tools import Candidate, ToolDoc
@@ -34,7 +35,6 @@ from retriever.tools import Candidate, ToolDoc
 _log = logging.getLogger(__name__)
 
 MAX_K = 1_000
-MAX_QUERIES = 256  # of one request
 
 _PREFIX = "toolscout_retriever_"  # of every metric
 
@@ -61,7 +61,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-Queries = Annotated[list[str], Field(max_length=MAX_QUERIES)]
+Queries = Annotated[list[str], Field(max_length=QUERIES_A_REQUEST)]
 
 
 class SearchRequest(_Strict):

@@ -1,6 +1,7 @@
 """Fine-tuning an encoder, in small and for real: a BERT of 30,000 parameters learns which words mean which tools."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,16 @@ def test_goes_on_at_the_last_whole_epoch(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train_encoder(tiny, **arguments, out=tmp_path / "out", seed=0, log=stop)
     assert not (tmp_path / "out").exists()
+    # Another config does not go on with what this one left.
+    heard: list[int] = []
+
+    def hear(step: int, steps: int, metrics: Any) -> None:
+        heard.append(step)
+        stop(step, steps, metrics)
+
+    with pytest.raises(Interrupted):
+        train_encoder(tiny, **{**arguments, "config": replace(config, lr=4e-3)}, out=tmp_path / "out", seed=0, log=hear)
+    assert min(step for step in heard if step) == 5
     steps: list[int] = []
     note = train_encoder(
         tiny, **arguments, out=tmp_path / "out", seed=0, log=lambda step, of, metrics: steps.append(step)
@@ -189,7 +200,7 @@ class TestCommand:
         evaluate = ["retriever", "eval", "--data", str(folder / "data"), "split=train", "retriever.kind=dense"]
         assert main([*evaluate, f"retriever.encoder={out}"]) == 0
         assert main(command) == 2
-        assert "holds an encoder of this very config" in capsys.readouterr().err
+        assert f"--out {out} is taken" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

@@ -87,6 +87,13 @@ class TestSearch:
         assert ids(live.search(["weather"], k=1)[0]) == ["b"]
         assert live.catalogue.version == 4
 
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_an_index_of_a_changed_catalogue_is_of_what_is_there(self, kind: RetrieverKind) -> None:
+        changed = FOUR.changed(remove=["a"], add=[tool("e", "song photo")])
+        found = builder(kind)(changed).search(["song photo", "flight city"], k=9)
+        assert found == builder(kind)(Catalogue.of(changed)).search(["song photo", "flight city"], k=9)
+        assert [ids(candidates)[0] for candidates in found] == ["e", "d"]
+
     def test_an_added_tool_scores_by_the_indexs_statistics(self) -> None:
         lexical = builder("bm25")(FOUR)
         assert isinstance(lexical, LexicalRetriever)
