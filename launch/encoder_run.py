@@ -14,8 +14,6 @@ from launch.manifest import attempt
 from launch.run_folder import MANIFEST, read_run
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
-from retriever.documents import document_template
-from retriever.encoder import encoder_folder
 from retriever.encoder_training import MEASURE, train_encoder
 from retriever.evaluation import LabelledQuery
 from rollout.records import read_records
@@ -36,10 +34,6 @@ def train(
         if not is_override(text):
             raise UserError(f"{text!r}: expected key=value, e.g. training.epochs=3")
     config = load_config(EncoderRunConfig, None, overrides)
-    if config.retriever.query_prefix or config.retriever.document_prefix:
-        raise UserError(
-            "retriever.query_prefix, document_prefix: an encoder is trained without prefixes; leave them out"
-        )
     if rollouts is not None and not with_tasks:
         world = build_world(read_run(rollouts).config.world)
     else:
@@ -65,14 +59,12 @@ def train(
             step(number, steps, f"validation {MEASURE} {100 * latest:.1f}{loss}")
 
         note = train_encoder(
-            encoder_folder(config.retriever.encoder),
+            config.retriever,
             catalogue=world.catalogue,
-            template=document_template(config.retriever.document),
             queries=queries,
             config=config.training,
             out=out,
             seed=config.seed,
-            device=config.retriever.device,
             log=log,
         )
     write_json(out / MANIFEST, {"config": to_dict(config), "without": list(without), **attempt(sys.argv)})

@@ -14,6 +14,7 @@ from retriever.build import build_index
 from retriever.catalogue import Catalogue
 from retriever.config import TOKEN_VARIABLE, RetrieverConfig
 from retriever.encoder import load_encoder
+from retriever.journal import Journal
 from retriever.live import LiveRetriever
 from retriever.service import ServiceConfig, listening, make_app
 
@@ -30,8 +31,20 @@ def retriever_config(overrides: Sequence[str]) -> ServedConfig:
     return load_config(ServedConfig, None, overrides)
 
 
-def serve(path: Path, config: ServedConfig, *, host: str, port: int, token: str | None, **limits: float) -> None:
-    """Index the catalogue and serve it until interrupted. Raises UserError, among others when the port is taken."""
+def serve(
+    path: Path,
+    config: ServedConfig,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    journal: Path | None = None,
+    **limits: float,
+) -> None:
+    """Index the catalogue and serve it until interrupted. Raises UserError, among others when the port is taken.
+
+    With a `journal` changes are kept there, and a start goes on with those that it holds.
+    """
     service = ServiceConfig(token=token, **limits)  # type: ignore[arg-type]
     if token is None and host not in ("127.0.0.1", "::1", "localhost"):
         raise UserError(
@@ -44,8 +57,14 @@ def serve(path: Path, config: ServedConfig, *, host: str, port: int, token: str 
     taken = _listening(host, port)  # before the index is built: a taken port is known at once
     catalogue = Catalogue.load(path)
     settings = config.retriever
-    encoder = None if settings.kind == "bm25" else load_encoder(settings.encoder, device=settings.device)
-    live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder))
+    if (log := None if journal is None else Journal(journal)) is not None:
+        catalogue = log.replay(catalogue)
+    encoder = (
+        None
+        if settings.kind == "bm25"
+        else load_encoder(settings.encoder, device=settings.device, pooling=settings.pooling)
+    )
+    live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder), log=log)
     app = make_app(live, service, reload=lambda: Catalogue.load(path))
     where = "http://{}:{}".format(*taken.getsockname()[:2])
     print(f"serving {len(catalogue)} tools of {path} at {where}", flush=True)

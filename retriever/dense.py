@@ -14,7 +14,7 @@ from retriever.config import IndexConfig
 from retriever.documents import DocumentTemplate
 from retriever.encoder import Encoder
 from retriever.search import check_k, dug
-from retriever.tools import Candidate
+from retriever.tools import Candidate, ToolDoc
 from retriever.vector_index import ROWS, VectorIndex, padded
 from retriever.vectors import encode_documents
 from retriever.words import clean_query, split_identifiers
@@ -43,8 +43,9 @@ class DenseRetriever:
         self._index: VectorIndex | None = None  # None: nothing was indexed
         self._added: NDArray[np.float32] | None = None  # [A, D] of the tools behind those indexed
         if len(catalogue):
-            texts = [document_prefix + text for text in catalogue.documents(template)]
-            vectors = encode_documents(texts, encoder, cache_dir=cache_dir)
+            vectors = encode_documents(
+                [self.encoded_document(tool) for tool in catalogue], encoder, cache_dir=cache_dir
+            )
             self._index = VectorIndex(vectors, index or IndexConfig(), cache_dir=cache_dir)
 
     @property
@@ -58,15 +59,24 @@ class DenseRetriever:
         changed._catalogue = catalogue
         done = 0 if self._added is None else len(self._added)
         if new := catalogue.added[done:]:
-            vectors = self._encoder.encode([self._document_prefix + self._template.render(tool) for tool in new])
+            vectors = self._encoder.encode([self.encoded_document(tool) for tool in new])
             changed._added = vectors if self._added is None else np.concatenate([self._added, vectors])
         return changed
+
+    def encoded_query(self, query: str) -> str:
+        """What of a query is encoded; "" when nothing is left to search by."""
+        text = split_identifiers(clean_query(query))
+        return self._query_prefix + text if text else ""
+
+    def encoded_document(self, tool: ToolDoc) -> str:
+        """What of a tool is encoded."""
+        return self._document_prefix + self._template.render(tool)
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)
         found: list[tuple[Candidate, ...]] = [()] * len(queries)
-        texts = {row: text for row, query in enumerate(queries) if (text := self._text(query))}
+        texts = {row: text for row, query in enumerate(queries) if (text := self.encoded_query(query))}
         if not len(self._catalogue) or not texts:
             return found
         vectors = self._vectors(list(texts.values()))
@@ -79,7 +89,7 @@ class DenseRetriever:
     def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:  # [Q, slots]
         """The cosine of every tool and every query; 0 throughout for an empty query, -inf in holes."""
         result = np.zeros((len(queries), self._catalogue.slots), dtype=np.float32)
-        texts = {row: text for row, query in enumerate(queries) if (text := self._text(query))}
+        texts = {row: text for row, query in enumerate(queries) if (text := self.encoded_query(query))}
         if self._catalogue.slots and texts:
             vectors = self._vectors(list(texts.values()))
             for start in range(0, len(texts), ROWS):
@@ -110,11 +120,6 @@ class DenseRetriever:
             Candidate(tool=self._catalogue.at(int(slots[place])), score=float(scores[place]), rank=rank)
             for rank, place in enumerate(best, start=1)
         )
-
-    def _text(self, query: str) -> str:
-        """What of a query is encoded; "" when nothing is left to search by."""
-        text = split_identifiers(clean_query(query))
-        return self._query_prefix + text if text else ""
 
     def _added_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, A]
         assert self._added is not None

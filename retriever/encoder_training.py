@@ -22,10 +22,10 @@ from retriever.base.errors import UserError
 from retriever.base.files import write_json
 from retriever.base.seeds import derive_random, derive_seed
 from retriever.catalogue import Catalogue
-from retriever.config import EncoderTrainingConfig
+from retriever.config import EncoderTrainingConfig, RetrieverConfig
 from retriever.dense import DenseRetriever
-from retriever.documents import DocumentTemplate
-from retriever.encoder import Encoder, SentenceEncoder, load_model
+from retriever.documents import document_template
+from retriever.encoder import SentenceEncoder, encoder_folder, load_model
 from retriever.evaluation import LabelledQuery, score_queries
 
 MEASURE = "ndcg@5"
@@ -47,21 +47,19 @@ class Example:
 
 
 def train_encoder(
-    start: Path,
+    retriever: RetrieverConfig,
     *,
     catalogue: Catalogue,
-    template: DocumentTemplate,
     queries: Sequence[LabelledQuery],
     config: EncoderTrainingConfig,
     out: Path,
     seed: int,
-    device: str = "cpu",
     log: StepLog = lambda step, steps, metrics: None,
 ) -> dict[str, Any]:
-    """Fine-tune the model in `start`, write it to `out` in Hugging Face's format, and return what is noted there.
+    """Fine-tune the encoder of `retriever`, with its document text, prefixes and pooling, for a search by meaning.
 
-    Goes on where an interrupted call with the same `out` stopped, at its last whole epoch. Raises UserError when there
-    is too little to train on.
+    Writes it to `out` in Hugging Face's format and returns what is noted there. Goes on where an interrupted call with
+    the same `out` stopped, at its last whole epoch. Raises UserError when there is too little to train on.
     """
     from retriever.sentence_api import (
         BatchSamplers,
@@ -70,15 +68,25 @@ def train_encoder(
         SentenceTransformerTrainingArguments,
     )
 
+    def searching(model: Any) -> DenseRetriever:
+        return DenseRetriever(
+            catalogue,
+            document_template(retriever.document),
+            SentenceEncoder(model.eval()),
+            query_prefix=retriever.query_prefix,
+            document_prefix=retriever.document_prefix,
+            query_cache_size=0,  # the model changes
+        )
+
+    start, device = encoder_folder(retriever.encoder), retriever.device
     learned, held_out = split_queries(queries, share=config.validation_share, seed=seed)
-    model = load_model(start, device=device)
+    model = load_model(start, device=device, pooling=retriever.pooling)
     model.max_seq_length = min(config.max_tokens, int(model.max_seq_length or config.max_tokens))
     model.model_card_data.local_files_only = True
-    before = _ndcg(SentenceEncoder(model.eval()), catalogue, template, held_out)
+    untrained = searching(model)
+    before = _ndcg(untrained, held_out)
     log(0, 1, {MEASURE: before})
-    examples = make_examples(
-        learned, catalogue=catalogue, template=template, encoder=SentenceEncoder(model), config=config, seed=seed
-    )
+    examples = make_examples(learned, retriever=untrained, config=config, seed=seed)
     # Named by everything that training depends on: what another config left behind is not gone on with.
     facts = [SentenceEncoder(model, folder=start).fingerprint, asdict(config), seed, [asdict(one) for one in examples]]
     checkpoints = out.with_name(f".{out.name}.{content_hash(facts)[:12]}.checkpoints")
@@ -106,7 +114,7 @@ def train_encoder(
         args=arguments,
         train_dataset=_dataset(examples),
         loss=MultipleNegativesRankingLoss(model, scale=config.scale),
-        evaluator=_evaluator(catalogue, template, held_out),
+        evaluator=_evaluator(lambda trained: _ndcg(searching(trained), held_out)),
         callbacks=[_Logger(log)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -123,11 +131,11 @@ def train_encoder(
         "kept": "the best epoch" if improved else "the encoder that training started from: no epoch was better",
         "resumed": resumed,
     }
-    best = trainer.model if improved else load_model(start, device=device)
+    best = trainer.model if improved else load_model(start, device=device, pooling=retriever.pooling)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     best.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)
-    (partial / "README.md").write_text(_card(note, config), encoding="utf-8")
+    (partial / "README.md").write_text(_card(note, config, retriever), encoding="utf-8")
     write_json(partial / TRAINED, note)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
@@ -153,31 +161,32 @@ def split_queries(
 
 
 def make_examples(
-    queries: Sequence[LabelledQuery],
-    *,
-    catalogue: Catalogue,
-    template: DocumentTemplate,
-    encoder: Encoder,
-    config: EncoderTrainingConfig,
-    seed: int,
+    queries: Sequence[LabelledQuery], *, retriever: DenseRetriever, config: EncoderTrainingConfig, seed: int
 ) -> list[Example]:
-    """A row for each query and gold tool. Negatives: drawn from the tools that `encoder` ranks first, gold left out."""
-    retriever = DenseRetriever(catalogue, template, encoder) if config.hard_negatives else None
+    """A row for each query and gold tool, in the very texts that `retriever` encodes.
+
+    Negatives are drawn from the tools that it ranks first, gold left out.
+    """
+    catalogue = retriever.catalogue
     examples = []
     for start in range(0, len(queries), 64):
         part = queries[start : start + 64]
         depth = config.mined_from + max(len(query.gold) for query in part)
         texts = [query.text for query in part]
-        found = retriever.search(texts, depth) if retriever else [()] * len(part)
+        found = retriever.search(texts, depth) if config.hard_negatives else [()] * len(part)
         for query, candidates in zip(part, found, strict=True):
             near = [one.tool for one in candidates if one.tool.id not in query.gold][: config.mined_from]
             random = derive_random(seed, "negatives", query.text)
             for gold in query.gold:
                 drawn = random.sample(near, k=min(config.hard_negatives, len(near)))
                 if len(drawn) == config.hard_negatives:
-                    texts_of = (template.render(tool) for tool in drawn)
-                    positive = template.render(catalogue[gold])
-                    examples.append(Example(query=query.text, positive=positive, negatives=tuple(texts_of)))
+                    examples.append(
+                        Example(
+                            query=retriever.encoded_query(query.text),
+                            positive=retriever.encoded_document(catalogue[gold]),
+                            negatives=tuple(map(retriever.encoded_document, drawn)),
+                        )
+                    )
     if not examples:
         raise UserError(
             f"the catalogue's {len(catalogue)} tools are too few for {config.hard_negatives} hard negatives a pair; "
@@ -193,15 +202,12 @@ def _dataset(examples: Sequence[Example]) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def _ndcg(
-    encoder: Encoder, catalogue: Catalogue, template: DocumentTemplate, queries: Sequence[LabelledQuery]
-) -> float:
+def _ndcg(retriever: DenseRetriever, queries: Sequence[LabelledQuery]) -> float:
     """Over the whole catalogue."""
-    retriever = DenseRetriever(catalogue, template, encoder, query_cache_size=0)
     return mean(one.values[MEASURE] for one in score_queries(retriever, queries))
 
 
-def _evaluator(catalogue: Catalogue, template: DocumentTemplate, queries: Sequence[LabelledQuery]) -> Any:
+def _evaluator(measure: Callable[[Any], float]) -> Any:
     from retriever.sentence_api import BaseEvaluator
 
     class Ranking(BaseEvaluator):
@@ -212,7 +218,7 @@ def _evaluator(catalogue: Catalogue, template: DocumentTemplate, queries: Sequen
             self.primary_metric = MEASURE
 
         def __call__(self, model: Any, output_path: Any = None, epoch: float = -1, steps: int = -1) -> dict[str, float]:
-            return {MEASURE: _ndcg(SentenceEncoder(model), catalogue, template, queries)}
+            return {MEASURE: measure(model)}
 
     return Ranking()
 
@@ -230,10 +236,11 @@ class _Logger(TrainerCallback):
             self._log(state.global_step, state.max_steps, metrics)
 
 
-def _card(note: Mapping[str, Any], config: EncoderTrainingConfig) -> str:
+def _card(note: Mapping[str, Any], config: EncoderTrainingConfig, retriever: RetrieverConfig) -> str:
     """The model card."""
     figures = note[f"validation_{MEASURE}"]
-    settings = json.dumps({name: getattr(config, name) for name in config.__dataclass_fields__}, indent=2)
+    settings = json.dumps(asdict(config), indent=2)
+    texts = {name: getattr(retriever, name) for name in ("document", "query_prefix", "document_prefix", "pooling")}
     return f"""---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -246,7 +253,13 @@ Finds tools by what a request says. Trained by Toolscout with a contrastive rank
 {note["queries"]} queries and their gold tools. NDCG@5 over the whole catalogue on {note["validation_queries"]} queries
 that were held out: {100 * figures["before"]:.1f} before, {100 * figures["after"]:.1f} after; kept: {note["kept"]}.
 
-Use it with `retriever.encoder=FOLDER`, or `SentenceTransformer(FOLDER)`.
+Use it with `retriever.encoder=FOLDER`, or `SentenceTransformer(FOLDER)`, on the same texts:
+
+```json
+{json.dumps(texts, indent=2, ensure_ascii=False)}
+```
+
+Trained with:
 
 ```json
 {settings}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from retriever.catalogue import Catalogue
+from retriever.journal import ChangeLog
 from retriever.search import IndexedRetriever
 from retriever.tools import Candidate, ToolDoc
 
@@ -17,13 +18,20 @@ class LiveRetriever:
     Every change makes a new retriever that shares the index of the last build, and puts it in the place of the old one:
     a search runs on one version from start to end, and none that starts after `remove` returned shows what was removed.
     What was added is scored with the statistics of that build; `compact` builds anew, and then every result is a fresh
-    build's. After `compact_after` changes that happens in a thread of its own. Safe for many threads.
+    build's. After `compact_after` changes that happens in a thread of its own. Safe for many threads. `log` is told of
+    a change before any search shows it.
     """
 
     def __init__(
-        self, catalogue: Catalogue, build: Callable[[Catalogue], IndexedRetriever], *, compact_after: int = 1_000
+        self,
+        catalogue: Catalogue,
+        build: Callable[[Catalogue], IndexedRetriever],
+        *,
+        compact_after: int = 1_000,
+        log: ChangeLog | None = None,
     ) -> None:
         self._build = build
+        self._log = log
         self._compact_after = compact_after
         self._current = build(catalogue)
         self._changing = threading.Lock()  # held for milliseconds: whoever changes what is current
@@ -57,6 +65,8 @@ class LiveRetriever:
         with self._compacting:
             built = self._build(catalogue)
             with self._changing:
+                if self._log is not None:
+                    self._log.replaced(catalogue)
                 version = self.catalogue.version + 1
                 self._current = built.following(built.catalogue.changed(version=version))
                 return self.catalogue
@@ -72,7 +82,10 @@ class LiveRetriever:
     def _change(self, *, add: Sequence[ToolDoc] = (), remove: Sequence[str] = ()) -> Catalogue:
         with self._changing:
             catalogue = self.catalogue.changed(add=add, remove=remove)
-            self._current = self._current.following(catalogue)
+            following = self._current.following(catalogue)
+            if self._log is not None:
+                self._log.changed(add=add, remove=remove)
+            self._current = following
             changes = len(catalogue.added) + len(catalogue.holes)
             if changes >= self._compact_after and not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._compact_quietly, name="compaction", daemon=True)

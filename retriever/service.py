@@ -3,28 +3,28 @@
 POST /search     {"queries": [..], "k": 5, "timeout_s": 5}      -> {"results": [[{"tool": {..}, "score": ..}, ..], ..]}
 POST /retrieve   {"queries": [..], "topk": 5, "return_scores": true}   Search-R1's own protocol (arXiv 2503.09516)
 POST, PUT, DELETE /tools   add, update {"tools": [..]}, remove {"ids": [..]}; GET /tools/ID
+GET  /tools      the whole catalogue as it is now, in the lines of its file
 POST /reload     reads the catalogue's file again                -> {"version": .., "tools": ..}
-GET  /health     GET /metrics (Prometheus)
+GET  /health     GET /metrics (Prometheus); GET / names these
 """
 
 import asyncio
-import functools
 import hmac
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
-from retriever.base.errors import UserError
+from retriever.base.errors import InfraError, UserError
 from retriever.batching import BatchedSearch
 from retriever.catalogue import Catalogue
 from retriever.client import QUERIES_A_REQUEST
@@ -122,6 +122,7 @@ def make_app(live: LiveRetriever, config: ServiceConfig, *, reload: Callable[[],
     app.middleware("http")(service.guard)
     app.exception_handler(RequestValidationError)(_unreadable)
     app.exception_handler(UserError)(_refused)
+    app.exception_handler(InfraError)(_unable)
     for path, method, answer in service.routes():
         app.add_api_route(path, answer, methods=[method])
     return app
@@ -161,10 +162,12 @@ class _Service:
             ("/tools", "POST", self.add),
             ("/tools", "PUT", self.update),
             ("/tools", "DELETE", self.remove),
+            ("/tools", "GET", self.tools),
             ("/tools/{tool_id:path}", "GET", self.tool),
             ("/reload", "POST", self.reload),
             ("/health", "GET", self.health),
             ("/metrics", "GET", self.metrics),
+            ("/", "GET", self.index),
         ]
 
     async def guard(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -242,6 +245,15 @@ class _Service:
         read = self._reload
         return await self._changed(lambda: self._live.replace(read()))
 
+    async def tools(self) -> Response:
+        catalogue = self._live.catalogue
+
+        def lines() -> Iterator[str]:
+            for tool in catalogue:
+                yield _entry(tool) + "\n"
+
+        return StreamingResponse(lines(), media_type="application/jsonl")
+
     async def tool(self, tool_id: str) -> dict[str, Any]:
         catalogue = self._live.catalogue
         if tool_id not in catalogue:
@@ -253,6 +265,9 @@ class _Service:
         return {"version": catalogue.version, "tools": len(catalogue)}
 
     # --- how it is ---
+
+    async def index(self) -> dict[str, Any]:
+        return {"service": "toolscout retriever", "paths": [f"{method} {path}" for path, method, _ in self.routes()]}
 
     async def health(self) -> dict[str, Any]:
         catalogue = self._live.catalogue
@@ -273,13 +288,11 @@ def _tools(request: ToolsRequest) -> list[ToolDoc]:
     return [parse_tool(entry, path="request", line=number) for number, entry in enumerate(request.tools, start=1)]
 
 
-@functools.lru_cache(maxsize=10_000)
 def _entry(tool: ToolDoc) -> str:
-    """A tool as JSON; the same ones are asked for again and again."""
+    """A tool as JSON."""
     return json.dumps(tool.to_dict(), ensure_ascii=False)
 
 
-@functools.lru_cache(maxsize=10_000)
 def _passage(tool: ToolDoc) -> str:
     """A tool as JSON in the form of Search-R1's passages: a title in quotes, a line feed, the text."""
     parameters = json.dumps(dict(tool.parameters), ensure_ascii=False)
@@ -306,6 +319,10 @@ async def _unreadable(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return _error(422, str(error).encode("ascii", "backslashreplace").decode())
+
+
+async def _unable(_: Request, error: Exception) -> Response:
+    return _error(503, str(error).encode("ascii", "backslashreplace").decode())
 
 
 def _error(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:

@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from launch.run import main
 from retriever.base.errors import UserError
 from retriever.catalogue import Catalogue
-from retriever.config import EncoderTrainingConfig
+from retriever.config import EncoderTrainingConfig, RetrieverConfig
+from retriever.dense import DenseRetriever
 from retriever.documents import document_template
 from retriever.encoder import SentenceEncoder
 from retriever.encoder_training import make_examples, split_queries, train_encoder
@@ -65,11 +66,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved
 
 
+def searched(encoder: Path, **options: Any) -> RetrieverConfig:
+    return RetrieverConfig(encoder=str(encoder), document="{description}", **options)
+
+
 def train(start: Path, out: Path, **options: Any) -> dict[str, Any]:
     config = EncoderTrainingConfig(
         **{"epochs": 12, "batch_size": 16, "lr": 5e-3, "warmup": 0.1, "validation_share": 0.2, **options}
     )
-    return train_encoder(start, catalogue=CATALOGUE, template=TEMPLATE, queries=QUERIES, config=config, out=out, seed=0)
+    return train_encoder(searched(start), catalogue=CATALOGUE, queries=QUERIES, config=config, out=out, seed=0)
 
 
 def test_learns_what_no_word_tells_and_what_it_writes_can_be_loaded(tiny: Path, tmp_path: Path) -> None:
@@ -104,9 +109,9 @@ def test_goes_on_at_the_last_whole_epoch(tiny: Path, tmp_path: Path) -> None:
             raise Interrupted
 
     config = EncoderTrainingConfig(epochs=6, batch_size=16, lr=5e-3, validation_share=0.2)
-    arguments: dict[str, Any] = {"catalogue": CATALOGUE, "template": TEMPLATE, "queries": QUERIES, "config": config}
+    arguments: dict[str, Any] = {"catalogue": CATALOGUE, "queries": QUERIES, "config": config}
     with pytest.raises(Interrupted):
-        train_encoder(tiny, **arguments, out=tmp_path / "out", seed=0, log=stop)
+        train_encoder(searched(tiny), **arguments, out=tmp_path / "out", seed=0, log=stop)
     assert not (tmp_path / "out").exists()
     # Another config does not go on with what this one left.
     heard: list[int] = []
@@ -116,11 +121,13 @@ def test_goes_on_at_the_last_whole_epoch(tiny: Path, tmp_path: Path) -> None:
         stop(step, steps, metrics)
 
     with pytest.raises(Interrupted):
-        train_encoder(tiny, **{**arguments, "config": replace(config, lr=4e-3)}, out=tmp_path / "out", seed=0, log=hear)
+        train_encoder(
+            searched(tiny), **{**arguments, "config": replace(config, lr=4e-3)}, out=tmp_path / "out", seed=0, log=hear
+        )
     assert min(step for step in heard if step) == 5
     steps: list[int] = []
     note = train_encoder(
-        tiny, **arguments, out=tmp_path / "out", seed=0, log=lambda step, of, metrics: steps.append(step)
+        searched(tiny), **arguments, out=tmp_path / "out", seed=0, log=lambda step, of, metrics: steps.append(step)
     )
     assert note["resumed"] is True
     assert min(step for step in steps if step) > max(steps) / 3  # not from the beginning
@@ -146,28 +153,16 @@ def test_no_query_is_both_learned_and_validated_on() -> None:
 def test_negatives_rank_high_and_are_never_gold() -> None:
     tools = Catalogue.of([tool("a", "red song"), tool("b", "red map"), tool("c", "red mail"), tool("d", "blue")])
     query = LabelledQuery(text="red song map", gold=("a", "b"), group="g")
+    retriever = DenseRetriever(tools, TEMPLATE, WordEncoder(), query_prefix="find: ", document_prefix="tool: ")
     config = EncoderTrainingConfig(hard_negatives=1, mined_from=1)
-    examples = make_examples([query], catalogue=tools, template=TEMPLATE, encoder=WordEncoder(), config=config, seed=0)
-    assert [one.positive for one in examples] == ["red song", "red map"]
-    assert [one.negatives for one in examples] == [("red mail",), ("red mail",)]
-    plain = make_examples(
-        [query],
-        catalogue=tools,
-        template=TEMPLATE,
-        encoder=WordEncoder(),
-        config=EncoderTrainingConfig(hard_negatives=0),
-        seed=0,
-    )
+    examples = make_examples([query], retriever=retriever, config=config, seed=0)
+    assert {one.query for one in examples} == {"find: red song map"}
+    assert [one.positive for one in examples] == ["tool: red song", "tool: red map"]
+    assert [one.negatives for one in examples] == [("tool: red mail",), ("tool: red mail",)]
+    plain = make_examples([query], retriever=retriever, config=replace(config, hard_negatives=0), seed=0)
     assert [one.negatives for one in plain] == [(), ()]
     with pytest.raises(UserError, match="too few for 3 hard negatives a pair"):
-        make_examples(
-            [query],
-            catalogue=tools,
-            template=TEMPLATE,
-            encoder=WordEncoder(),
-            config=EncoderTrainingConfig(hard_negatives=3),
-            seed=0,
-        )
+        make_examples([query], retriever=retriever, config=replace(config, hard_negatives=3), seed=0)
 
 
 class TestCommand:

@@ -500,6 +500,18 @@ class TestSentences:
         for query in ("weather of a city", "currencies"):
             assert build(kind, sentence_weight=0.5).search([query], k=3) == build(kind).search([query], k=3)
 
+    def test_of_many_queries_are_encoded_together(self) -> None:
+        encoder = WordEncoder()
+        config = RetrieverConfig(kind="hybrid", sentence_weight=0.5, query_cache_size=0)
+        retriever = build_index(config, TOOLS, encoder=encoder)
+        queries = [f"A city {number}. Then a message. And an amount {number}." for number in range(20)]
+        queries += ["city. " * 16, "", "city"]
+        alone = [retriever.search([query], k=3)[0] for query in queries]
+        encoder.batches.clear()
+        assert retriever.search(queries, k=3) == alone
+        # One of single sentences; 20 queries of 1 + 3 texts, 16 of them at a time; 4 with the one of 17 texts.
+        assert [len(batch) for batch in encoder.batches] == [1, 16 * 3 + 1, 4 * 3 + 3]
+
     def test_want_the_whole_catalogue_scored(self) -> None:
         with pytest.raises(UserError, match="sentence_weight=0.5 scores the whole catalogue, and its 4 tools exceed"):
             build("hybrid", sentence_weight=0.5, exact_fusion_limit=3)

@@ -1,7 +1,6 @@
 """Search over HTTP, through a real server on a real port: same results, limits, changes, and nothing that breaks it."""
 
 import json
-import os
 import random
 import signal
 import socket
@@ -171,6 +170,29 @@ class TestChanges:
     def test_without_a_file_there_is_nothing_to_read_again(self, live: LiveRetriever) -> None:
         with serving(live) as url:
             assert httpx.post(f"{url}/reload").status_code == 404
+
+
+class Full:
+    """A log on a disk that is full."""
+
+    def changed(self, *, add: Sequence[ToolDoc], remove: Sequence[str]) -> None:
+        raise InfraError("the change was not made: it cannot be kept in x (No space left on device)")
+
+    def replaced(self, catalogue: Catalogue) -> None:
+        self.changed(add=[], remove=[])
+
+
+def test_a_change_that_cannot_be_kept_is_answered_503_and_not_made() -> None:
+    full = LiveRetriever(TOOLS, index, log=Full())
+    with serving(full, reload=lambda: Catalogue.of([tool("a")])) as url:
+        for answer in (
+            httpx.post(f"{url}/tools", json={"tools": [tool("play_song").to_dict()]}),
+            httpx.post(f"{url}/reload"),
+        ):
+            assert (answer.status_code, "No space left" in answer.json()["detail"]) == (503, True)
+        assert httpx.get(f"{url}/health").json()["version"] == 1
+        assert "GET /health" in httpx.get(url).json()["paths"]
+    assert full.catalogue.tools == TOOLS.tools
 
 
 class TestLimits:
@@ -353,14 +375,10 @@ class TestCommand:
         return path
 
     @staticmethod
-    def start(catalogue: Path, port: int = 0, **variables: str) -> tuple["subprocess.Popen[str]", str]:
+    def start(catalogue: Path, *options: str, port: int = 0) -> tuple["subprocess.Popen[str]", str]:
         command = [sys.executable, "-m", "launch.run", "retriever", "serve", str(catalogue), "--port", str(port)]
         process = subprocess.Popen(
-            [*command, "retriever.kind=bm25"],
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            text=True,
+            [*command, "retriever.kind=bm25", *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -400,6 +418,27 @@ class TestCommand:
                 started.send_signal(signal.SIGTERM)
                 assert started.wait(15) in (0, -signal.SIGTERM)  # uvicorn ends in order, then by the signal itself
         assert restarted, "the load was over before the kill"
+
+    def test_changes_outlive_a_kill_where_they_are_kept(self, catalogue: Path, tmp_path: Path) -> None:
+        options = ("--journal", str(tmp_path / "changes.jsonl"))
+        song = tool("play_song", "Play music")
+        process, url = self.start(catalogue, *options)
+        httpx.post(f"{url}/tools", json={"tools": [song.to_dict()]}).raise_for_status()
+        httpx.request("DELETE", f"{url}/tools", json={"ids": ["get_weather"]}).raise_for_status()
+        expected = httpx.get(f"{url}/tools").text
+        process.kill()
+        process.wait()
+        process, url = self.start(catalogue, *options)
+        try:
+            assert httpx.get(f"{url}/tools").text == expected
+            assert httpx.get(f"{url}/health").json()["version"] == 3
+            assert ids(remote(url, ["play music"], k=1)[0]) == ["play_song"]
+            assert "get_weather" not in ids(remote(url, ["weather of a city"], k=9)[0])
+            (tmp_path / "saved.jsonl").write_text(expected, encoding="utf-8")
+            assert song in Catalogue.load(tmp_path / "saved.jsonl").tools
+        finally:
+            process.terminate()
+            process.wait(15)
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

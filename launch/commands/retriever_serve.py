@@ -1,7 +1,8 @@
 """Serve search over a catalogue by HTTP, for many workers or for others' clients.
 
-POST /search, /retrieve (Search-R1's protocol), /tools (add; PUT updates, DELETE removes) and /reload; GET /health and
-/metrics. Changes through /tools are kept in memory, not written to the file.
+POST /search, /retrieve (Search-R1's protocol), /tools (add; PUT updates, DELETE removes, GET gives them all) and
+/reload; GET /health and /metrics. Changes through /tools are kept in memory, and with --journal on disk; the
+catalogue's own file is never written.
 
 examples:
   toolscout retriever serve tools.jsonl
@@ -31,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: %(default)s; 0: any free)")
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="keep changes there, so that a restart goes on with them; a /reload drops them",
+    )
     parser.add_argument("--window-ms", type=float, metavar="MS", help="how long a query waits for company (default: 2)")
     parser.add_argument(
         "--max-waiting", type=int, metavar="N", help="queries that may wait; beyond: 429 (default: 1024)"
@@ -60,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
     given = {"batch_window_ms": args.window_ms, "max_waiting": args.max_waiting, "timeout_s": args.timeout_s}
     limits = {name: value for name, value in given.items() if value is not None}
     token = os.environ.get(TOKEN_VARIABLE) or None
-    serving.serve(Path(files[0]), config, host=args.host, port=args.port, token=token, **limits)
+    serving.serve(Path(files[0]), config, host=args.host, port=args.port, token=token, journal=args.journal, **limits)
     return 0
