@@ -13,7 +13,7 @@ from rollout.engine import GenerationRequest
 from rollout.policy import load_model
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Sampling
-from tests.benchmarks.timing import side_by_side
+from tests.benchmarks.timing import print_figures, side_by_side
 from train.nano.base import base_path
 
 PROMPTS, NEW_TOKENS = 32, 64
@@ -51,9 +51,16 @@ def main() -> None:
         )
         found["theirs"] = made[:, width:].tolist()
 
-    side_by_side(ours, theirs, names=("engine", "transformers generate"))
+    mine, peers, ratio = side_by_side(ours, theirs, names=("engine", "transformers generate"))
     same = sum(a == b for a, b in zip(found["ours"], found["theirs"], strict=True))
     print(f"{same} of {PROMPTS} completions are the same tokens; {PROMPTS * NEW_TOKENS} tokens a round")
+    rates = [round(PROMPTS * NEW_TOKENS / seconds, 1) for seconds in (mine, peers)]
+    print_figures(
+        "engine",
+        ours={"tokens_per_s": rates[0], "same_completions": same},
+        peer={"tokens_per_s": rates[1]},
+        targets={"ratio": [round(ratio, 2), "≥ 1", ratio >= 1]},
+    )
 
 
 if __name__ == "__main__":

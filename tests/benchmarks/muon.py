@@ -5,7 +5,7 @@ python -m tests.benchmarks.muon
 
 import torch
 
-from tests.benchmarks.timing import side_by_side
+from tests.benchmarks.timing import print_figures, side_by_side
 from train.nano.muon import Muon
 
 SHAPES = [(128, 128)] * 24 + [(384, 128)] * 12 + [(128, 384)] * 6
@@ -19,7 +19,13 @@ def main() -> None:
         matrix.grad = torch.randn(matrix.shape)
     ours = Muon(matrices, lr=1e-3)
     theirs = torch.optim.Muon(matrices, lr=1e-3, adjust_lr_fn="match_rms_adamw")
-    side_by_side(ours.step, theirs.step, names=("ours, fp32", "torch.optim.Muon"))
+    mine, peers, ratio = side_by_side(ours.step, theirs.step, names=("ours, fp32", "torch.optim.Muon"))
+    print_figures(
+        "muon",
+        ours={"step_ms": round(1000 * mine, 2)},
+        peer={"step_ms": round(1000 * peers, 2)},
+        targets={"ratio": [round(ratio, 2), "≥ 1", ratio >= 1]},
+    )
 
 
 if __name__ == "__main__":

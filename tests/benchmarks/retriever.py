@@ -9,7 +9,6 @@ The last line printed is JSON: {"benchmark", "ours", "peer", "targets"}.
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import random
 import resource
@@ -39,9 +38,9 @@ from retriever.service import RetrieveRequest, ServiceConfig, listening, make_ap
 from retriever.tools import ToolDoc
 from retriever.vector_index import VectorIndex
 from retriever.vectors import encode_documents
+from tests.benchmarks.timing import ROUNDS, print_figures
 
 K = 5
-ROUNDS = 5
 DENSE = RetrieverConfig(kind="dense", document="toolbench", query_cache_size=0)
 
 
@@ -311,7 +310,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2_490, 16_000, 100_000, 1_000_000])
     parser.add_argument("--cache", type=Path, help="folder for vectors and indexes (default: a temporary one)")
     args = parser.parse_args()
-    result: dict[str, Any] = {"benchmark": "retriever", "ours": {}, "peer": {}, "targets": {}}
+    result: dict[str, dict[str, Any]] = {"ours": {}, "peer": {}, "targets": {}}
     with tempfile.TemporaryDirectory() as temporary:
         cache = args.cache or Path(temporary)
         cache.mkdir(parents=True, exist_ok=True)
@@ -323,7 +322,7 @@ def main() -> None:
         for name in args.only or parts:
             for section, figures in parts[name]().items():
                 result[section] |= figures
-    print(json.dumps(result, ensure_ascii=False))
+    print_figures("retriever", **result)
 
 
 if __name__ == "__main__":
