@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retriever.base.files import write_atomically
+from retriever.base.files import writing
 from retriever.config import IndexConfig
 
 ROWS = 16  # queries go to a matrix product in blocks of exactly this many, so that none depends on its neighbours
@@ -95,11 +95,12 @@ class VectorIndex:
         path = cache_dir / f"index-{self._fingerprint()[:16]}.faiss"
         if path.is_file():
             try:
-                return faiss.deserialize_index(np.fromfile(path, dtype=np.uint8))
+                return faiss.read_index(str(path))
             except RuntimeError as error:
                 _log.warning("%s cannot be read (%s); the index is built again", path, str(error).splitlines()[0])
         index = self._build()
-        write_atomically(path, faiss.serialize_index(index).tobytes())
+        with writing(path) as file:  # as it comes: an index of a million has no room for a second copy
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         return index
 
     def _build(self) -> Any:
