@@ -45,8 +45,6 @@ def train(
         print(f"# {len(queries)} queries with gold tools, {len(world.catalogue)} tools; written to {out}")
         print(dump_yaml(config), end="")
         return
-    if out.exists():
-        raise UserError(f"--out {out} is taken; give another folder, or remove it yourself")
     display = Display(Console())
     with display.steps(f"fine-tuning on {len(queries)} queries") as step:
         latest = 0.0

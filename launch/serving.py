@@ -66,7 +66,8 @@ def serve(
     )
     live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder), log=log)
     app = make_app(live, service, reload=lambda: Catalogue.load(path))
-    where = "http://{}:{}".format(*taken.getsockname()[:2])
+    address, number = taken.getsockname()[:2]
+    where = f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
     print(f"serving {len(catalogue)} tools of {path} at {where}", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)).run(sockets=[taken])
 

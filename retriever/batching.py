@@ -16,11 +16,15 @@ class _Waiter:
     answer: "asyncio.Future[tuple[Candidate, ...]]"
 
 
+_MOST = 64  # queries in one `search`: those that come behind are not kept for long
+
+
 class BatchedSearch:
     """Gathers the queries that arrive in one turn of the event loop, or within `window_ms`, into one `search`.
 
-    The search runs in a thread; queries that arrive meanwhile make up the next batch. A cancelled caller leaves the
-    others untouched. An exception of the retriever reaches every caller of its batch. For one event loop at a time.
+    At most 64 at a time, those whose callers have given up left out. The search runs in a thread; queries that arrive
+    meanwhile make up the next batch. A cancelled caller leaves the others untouched. An exception of the retriever
+    reaches every caller of its batch. For one event loop at a time.
     """
 
     def __init__(self, retriever: Retriever, *, window_ms: float = 0.0) -> None:
@@ -51,13 +55,13 @@ class BatchedSearch:
         batch: list[_Waiter] = []
         try:
             while self._waiting:
-                if self._window_s:
+                if self._window_s and len(self._waiting) < _MOST:
                     await asyncio.sleep(self._window_s)
-                batch, self._waiting = self._waiting, []
+                waiting = [waiter for waiter in self._waiting if not waiter.answer.done()]  # done: cancelled
+                batch, self._waiting = waiting[:_MOST], waiting[_MOST:]
                 by_k: dict[int, list[_Waiter]] = {}
                 for waiter in batch:
-                    if not waiter.answer.done():  # cancelled while it waited
-                        by_k.setdefault(waiter.k, []).append(waiter)
+                    by_k.setdefault(waiter.k, []).append(waiter)
                 for k, waiters in by_k.items():
                     await self._answer(waiters, k)
         finally:  # the loop is closing: nobody may wait for ever

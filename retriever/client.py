@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,12 @@ from retriever.base.errors import InfraError, UserError
 from retriever.catalogue import Catalogue
 from retriever.search import check_k
 from retriever.tools import Candidate, ToolDoc
-from retriever.words import clean_query
+from retriever.words import QUERY_CHARS
 
 QUERIES_A_REQUEST = 256  # at most; the service refuses more
+RESULTS_A_REQUEST = 20_000  # queries times k, at most: an answer is written in one go, and others wait for it
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # a lone one cannot be sent; a control character reads the same
 
 _PASSING = frozenset({429, 502, 503, 504})  # busy, or on its way back
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
@@ -35,7 +39,7 @@ class RemoteRetriever:
         catalogue: Catalogue,
         *,
         token: str | None = None,
-        timeout_s: float = 10.0,
+        timeout_s: float = 15.0,  # the service's own is 10: its answer says more
         patience_s: float = 120.0,
     ) -> None:
         self._url, self._catalogue, self._patience_s = url.rstrip("/"), catalogue, patience_s
@@ -49,16 +53,17 @@ class RemoteRetriever:
     def check(self) -> None:
         """Raises UserError when nothing of ours answers there, or what answers holds other tools than this side."""
         try:
-            answer = self._answer("GET", "health", patience_s=_CHECK_S)
-            tools = answer.raise_for_status().json()["tools"]
+            answer = self._answer("GET", "catalogue", patience_s=_CHECK_S)
+            served = answer.raise_for_status().json()
+            tools, digest = served["tools"], served["content_hash"]
         except (InfraError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"retriever.url={self._url}: no retriever of ours answers there ({error}); start one with "
                 "toolscout retriever serve, or check the address"
             ) from None
-        if tools != len(self._catalogue):
+        if digest != self._catalogue.content_hash:
             raise UserError(
-                f"retriever.url={self._url} serves {tools} tools and this world has {len(self._catalogue)}; "
+                f"retriever.url={self._url} serves other tools ({tools}) than this world's ({len(self._catalogue)}); "
                 "serve this world's catalogue"
             )
 
@@ -74,8 +79,9 @@ class RemoteRetriever:
         """
         check_k(k)
         found: list[tuple[Candidate, ...]] = []
-        for start in range(0, len(queries), QUERIES_A_REQUEST):
-            part = [clean_query(query) for query in queries[start : start + QUERIES_A_REQUEST]]
+        step = max(1, min(QUERIES_A_REQUEST, RESULTS_A_REQUEST // k))
+        for start in range(0, len(queries), step):
+            part = [_SURROGATE.sub("\0", query[:QUERY_CHARS]) for query in queries[start : start + step]]
             asked = {"queries": part, "k": k}
             found += self._candidates(self._answer("POST", "search", asked, patience_s=self._patience_s))
         return found

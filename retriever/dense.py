@@ -15,7 +15,7 @@ from retriever.documents import DocumentTemplate
 from retriever.encoder import Encoder
 from retriever.search import check_k, dug
 from retriever.tools import Candidate, ToolDoc
-from retriever.vector_index import ROWS, VectorIndex, padded
+from retriever.vector_index import ROWS, VectorIndex, cosines, dots
 from retriever.vectors import encode_documents
 from retriever.words import clean_query, split_identifiers
 
@@ -39,6 +39,7 @@ class DenseRetriever:
         self._template = template
         self._encoder = encoder
         self._query_prefix, self._document_prefix = query_prefix, document_prefix
+        self._settings, self._cache_dir = index or IndexConfig(), cache_dir
         self._recent = _RecentVectors(query_cache_size)
         self._index: VectorIndex | None = None  # None: nothing was indexed
         self._added: NDArray[np.float32] | None = None  # [A, D] of the tools behind those indexed
@@ -46,7 +47,7 @@ class DenseRetriever:
             vectors = encode_documents(
                 [self.encoded_document(tool) for tool in catalogue], encoder, cache_dir=cache_dir
             )
-            self._index = VectorIndex(vectors, index or IndexConfig(), cache_dir=cache_dir)
+            self._index = VectorIndex(vectors, self._settings, cache_dir=cache_dir)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -61,6 +62,17 @@ class DenseRetriever:
         if new := catalogue.added[done:]:
             vectors = self._encoder.encode([self.encoded_document(tool) for tool in new])
             changed._added = vectors if self._added is None else np.concatenate([self._added, vectors])
+        return changed
+
+    def rebuilt(self, catalogue: Catalogue) -> "DenseRetriever":
+        """See `IndexedRetriever`. Nothing is encoded again."""
+        parts = [] if self._index is None else [self._index.vectors]
+        parts += [] if self._added is None else [self._added]
+        live = [slot for slot in range(self._catalogue.slots) if slot not in self._catalogue.holes]
+        changed = copy.copy(self)
+        changed._catalogue, changed._index, changed._added = catalogue, None, None
+        if live:
+            changed._index = VectorIndex(np.concatenate(parts)[live], self._settings, cache_dir=self._cache_dir)
         return changed
 
     def encoded_query(self, query: str) -> str:
@@ -91,12 +103,13 @@ class DenseRetriever:
         result = np.zeros((len(queries), self._catalogue.slots), dtype=np.float32)
         texts = {row: text for row, query in enumerate(queries) if (text := self.encoded_query(query))}
         if self._catalogue.slots and texts:
-            vectors = self._vectors(list(texts.values()))
+            encoded = self._vectors(list(texts.values()))
             for start in range(0, len(texts), ROWS):
-                block = vectors[start : start + ROWS]
-                parts = [] if self._index is None else [self._index.cosines(block)]
-                parts += [] if self._added is None else [self._added_cosines(block)]
-                result[list(texts)[start : start + ROWS]] = np.concatenate(parts, axis=1)
+                block = encoded[start : start + ROWS]
+                parts = [] if self._index is None else [self._index.vectors]
+                parts += [] if self._added is None else [self._added]
+                scores = [cosines(block, vectors) for vectors in parts]
+                result[list(texts)[start : start + ROWS]] = np.concatenate(scores, axis=1)
         dug(self._catalogue, result)
         return result
 
@@ -109,9 +122,9 @@ class DenseRetriever:
             slots, scores = map(list, zip(*self._index.search(vectors, k, holes), strict=True))
         if self._added is not None:
             live = [slot for slot in range(indexed, self._catalogue.slots) if slot not in self._catalogue.holes]
-            cosines = self._added_cosines(vectors)[:, [slot - indexed for slot in live]]
+            added = self._added[[slot - indexed for slot in live]]
             slots = [np.concatenate([each, np.array(live, dtype=np.intp)]) for each in slots]
-            scores = [np.concatenate([each, row]) for each, row in zip(scores, cosines, strict=True)]
+            scores = [np.concatenate([each, dots(added, row)]) for each, row in zip(scores, vectors, strict=True)]
         return [self._candidates(*found, k) for found in zip(slots, scores, strict=True)]
 
     def _candidates(self, slots: NDArray[np.intp], scores: NDArray[np.float32], k: int) -> tuple[Candidate, ...]:
@@ -121,16 +134,11 @@ class DenseRetriever:
             for rank, place in enumerate(best, start=1)
         )
 
-    def _added_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, A]
-        assert self._added is not None
-        products: NDArray[np.float32] = (padded(vectors) @ self._added.T)[: len(vectors)]
-        return products
-
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:  # [Q, D]
         known = self._recent.get(texts)
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            fresh = dict(zip(new, self._encoder.encode(new), strict=True))
+            fresh = {text: row.copy() for text, row in zip(new, self._encoder.encode(new), strict=True)}
             self._recent.put(fresh)
             known.update(fresh)
         return np.stack([known[text] for text in texts])

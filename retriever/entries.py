@@ -53,6 +53,21 @@ def light(tool: ToolDoc) -> ToolDoc:
     )
 
 
+def entry_json(tool: ToolDoc) -> str:
+    """`tool.to_dict()` as JSON, without reading parameters that are kept as JSON."""
+    first = json.dumps({"id": tool.id, "name": tool.name, "description": tool.description}, ensure_ascii=False)
+    last = json.dumps({"origin": tool.origin, "version": tool.version, "tags": tool.tags}, ensure_ascii=False)
+    return f'{first[:-1]}, "parameters": {parameters_json(tool)}, {last[1:]}'
+
+
+def parameters_json(tool: ToolDoc) -> str:
+    """The parameters of `tool` as JSON."""
+    parameters = tool.parameters
+    if isinstance(parameters, PackedObject):
+        return parameters.text
+    return json.dumps(dict(parameters), ensure_ascii=False)
+
+
 @lru_cache(maxsize=4096)
 def _packed(text: str) -> PackedObject:
     return PackedObject(text)

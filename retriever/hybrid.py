@@ -77,6 +77,12 @@ class HybridRetriever:
         changed._lexical, changed._dense = self._lexical.following(catalogue), self._dense.following(catalogue)
         return changed
 
+    def rebuilt(self, catalogue: Catalogue) -> "HybridRetriever":
+        """See `IndexedRetriever`."""
+        changed = copy.copy(self)
+        changed._lexical, changed._dense = self._lexical.rebuilt(catalogue), self._dense.rebuilt(catalogue)
+        return changed
+
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,9 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            os.fsync(folder)  # that the file is there, if it is new
+            os.close(folder)
         except BlockingIOError:
             raise UserError(f"--journal {self._path}: another service keeps its changes there; give another") from None
         except OSError as error:
@@ -66,14 +70,17 @@ class Journal:
                 changes.append((line, value))
         if head is None and not changes:
             self.replaced(catalogue)
-        elif head != _head(catalogue):
+        elif head is None or head["catalogue"] != catalogue.content_hash:
             raise UserError(
                 f"--journal {self._path}: its {len(changes)} changes are of another content of the catalogue's file; "
                 "remove the journal to drop them, give another, or bring the old file back"
             )
         if changes:
             _log.warning("%s: %d changes since the catalogue's file was read", self._path, len(changes))
-        return self._applied(catalogue, changes)
+        version = head.get("version") if head else catalogue.version
+        if not isinstance(version, int):
+            raise DataError(f"version {version!r} is no number", path=self._path, line=1)
+        return self._applied(catalogue.changed(version=version), changes)
 
     def changed(self, *, add: Sequence[ToolDoc], remove: Sequence[str]) -> None:
         """See `ChangeLog`. Raises InfraError, with the file as it was, when the change cannot be written."""
@@ -111,7 +118,8 @@ class Journal:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
         except OSError as error:
-            os.ftruncate(self._file, end)
+            with suppress(OSError):  # if even that fails, the next start drops the line that breaks off
+                os.ftruncate(self._file, end)
             raise InfraError(
                 f"the change was not made: it cannot be kept in {self._path} ({error.strerror or error})"
             ) from None
@@ -125,4 +133,4 @@ class Journal:
 
 
 def _head(catalogue: Catalogue) -> dict[str, Any]:
-    return {"catalogue": catalogue.content_hash, "tools": len(catalogue)}
+    return {"catalogue": catalogue.content_hash, "tools": len(catalogue), "version": catalogue.version}

@@ -30,6 +30,7 @@ class LexicalRetriever:
     ) -> None:
         self._catalogue = catalogue
         self._template = template
+        self._stop_list: StopWords = stop_words
         self._stop_words = STOP_WORDS[stop_words]
         self._k1, self._b = k1, b
         self._index: bm25s.BM25 | None = None  # None: no tool has a word
@@ -51,12 +52,17 @@ class LexicalRetriever:
         """See `IndexedRetriever`."""
         changed = copy.copy(self)
         changed._catalogue = catalogue
-        postings = dict(self._postings)
+        new: dict[str, list[tuple[int, float]]] = {}
         for place, tool in enumerate(catalogue.added[self._posted :], start=self._posted):
             for word, weight in self._weights(tool).items():
-                postings[word] = (*postings.get(word, ()), (place, weight))
-        changed._postings, changed._posted = postings, len(catalogue.added)
+                new.setdefault(word, []).append((place, weight))
+        changed._postings = {**self._postings, **{word: (*self._postings.get(word, ()), *new[word]) for word in new}}
+        changed._posted = len(catalogue.added)
         return changed
+
+    def rebuilt(self, catalogue: Catalogue) -> "LexicalRetriever":
+        """See `IndexedRetriever`."""
+        return LexicalRetriever(catalogue, self._template, stop_words=self._stop_list, k1=self._k1, b=self._b)
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""

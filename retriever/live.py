@@ -16,10 +16,10 @@ class LiveRetriever:
     """Searches the newest version of a catalogue.
 
     Every change makes a new retriever that shares the index of the last build, and puts it in the place of the old one:
-    a search runs on one version from start to end, and none that starts after `remove` returned shows what was removed.
-    What was added is scored with the statistics of that build; `compact` builds anew, and then every result is a fresh
-    build's. After `compact_after` changes that happens in a thread of its own. Safe for many threads. `log` is told of
-    a change before any search shows it.
+    a search runs on one version from start to end, waits for no change, and none that starts after `remove` returned
+    shows what was removed. What was added is scored with the statistics of that build; `compact` builds anew, and then
+    every result is a fresh build's. After `compact_after` changes (by default a hundredth of the tools, 1,000 at least)
+    that happens in a thread of its own. Safe for many threads. `log` is told of a change before any search shows it.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class LiveRetriever:
         catalogue: Catalogue,
         build: Callable[[Catalogue], IndexedRetriever],
         *,
-        compact_after: int = 1_000,
+        compact_after: int | None = None,
         log: ChangeLog | None = None,
     ) -> None:
         self._build = build
         self._log = log
         self._compact_after = compact_after
         self._current = build(catalogue)
-        self._changing = threading.Lock()  # held for milliseconds: whoever changes what is current
+        self._changing = threading.Lock()  # held by whoever changes what is current, while what is new is encoded
         self._compacting = threading.Lock()  # held while an index is built
         self._thread: threading.Thread | None = None
 
@@ -61,23 +61,26 @@ class LiveRetriever:
         return self._change(add=new, remove=tuple(tool.id for tool in new))
 
     def replace(self, catalogue: Catalogue) -> Catalogue:
-        """Search another catalogue from now on, under the next version; searches go on while its index is built."""
+        """Search another catalogue from now on, under the next version; searches go on while its index is built.
+
+        All changes of the old one go with it, those that are made meanwhile too.
+        """
         with self._compacting:
             built = self._build(catalogue)
             with self._changing:
+                new = built.catalogue.changed(version=self.catalogue.version + 1)
                 if self._log is not None:
-                    self._log.replaced(catalogue)
-                version = self.catalogue.version + 1
-                self._current = built.following(built.catalogue.changed(version=version))
+                    self._log.replaced(new)
+                self._current = built.following(new)
                 return self.catalogue
 
     def compact(self) -> None:
         """Build the index anew; searches and changes go on meanwhile."""
         with self._compacting:
-            start = self.catalogue
-            built = self._build(start.compacted())
+            start = self._current
+            built = start.rebuilt(start.catalogue.compacted())
             with self._changing:
-                self._current = _caught_up(built, start, self.catalogue)
+                self._current = _caught_up(built, start.catalogue, self.catalogue)
 
     def _change(self, *, add: Sequence[ToolDoc] = (), remove: Sequence[str] = ()) -> Catalogue:
         with self._changing:
@@ -87,7 +90,8 @@ class LiveRetriever:
                 self._log.changed(add=add, remove=remove)
             self._current = following
             changes = len(catalogue.added) + len(catalogue.holes)
-            if changes >= self._compact_after and not (self._thread and self._thread.is_alive()):
+            limit = self._compact_after or max(1_000, catalogue.slots // 100)
+            if changes >= limit and not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._compact_quietly, name="compaction", daemon=True)
                 self._thread.start()
             return catalogue

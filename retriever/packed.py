@@ -17,6 +17,11 @@ class PackedObject(Mapping[str, Any]):
     def __init__(self, text: str) -> None:
         self._json = text.encode()
 
+    @property
+    def text(self) -> str:
+        """The JSON."""
+        return self._json.decode()
+
     def __getitem__(self, key: str) -> Any:
         return _read(self._json)[key]
 

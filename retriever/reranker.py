@@ -35,6 +35,10 @@ class RerankingRetriever:
         """See `IndexedRetriever`."""
         return RerankingRetriever(self._first.following(catalogue), self._model, self._template, depth=self._depth)
 
+    def rebuilt(self, catalogue: Catalogue) -> "RerankingRetriever":
+        """See `IndexedRetriever`."""
+        return RerankingRetriever(self._first.rebuilt(catalogue), self._model, self._template, depth=self._depth)
+
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)

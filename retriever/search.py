@@ -41,6 +41,13 @@ class IndexedRetriever(Retriever, Protocol):
         """
         ...
 
+    def rebuilt(self, catalogue: Catalogue) -> Self:
+        """This retriever with an index built anew; `catalogue` is its own, compacted.
+
+        It finds what a retriever made of `catalogue` finds, without encoding again what was encoded.
+        """
+        ...
+
 
 class ScoringRetriever(IndexedRetriever, Protocol):
     """A retriever that can score the whole catalogue: what exact fusion needs."""

@@ -41,6 +41,10 @@ class SentenceRetriever:
         """See `IndexedRetriever`."""
         return SentenceRetriever(self._whole.following(catalogue), sentence_weight=self._weight)
 
+    def rebuilt(self, catalogue: Catalogue) -> "SentenceRetriever":
+        """See `IndexedRetriever`."""
+        return SentenceRetriever(self._whole.rebuilt(catalogue), sentence_weight=self._weight)
+
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""
         check_k(k)

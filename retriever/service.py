@@ -4,6 +4,7 @@ POST /search     {"queries": [..], "k": 5, "timeout_s": 5}      -> {"results": [
 POST /retrieve   {"queries": [..], "topk": 5, "return_scores": true}   Search-R1's own protocol (arXiv 2503.09516)
 POST, PUT, DELETE /tools   add, update {"tools": [..]}, remove {"ids": [..]}; GET /tools/ID
 GET  /tools      the whole catalogue as it is now, in the lines of its file
+GET  /catalogue  {"version": .., "tools": .., "content_hash": ..}
 POST /reload     reads the catalogue's file again                -> {"version": .., "tools": ..}
 GET  /health     GET /metrics (Prometheus); GET / names these
 """
@@ -14,6 +15,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -27,8 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from retriever.base.errors import InfraError, UserError
 from retriever.batching import BatchedSearch
 from retriever.catalogue import Catalogue
-from retriever.client import QUERIES_A_REQUEST
-from retriever.entries import parse_tool
+from retriever.client import QUERIES_A_REQUEST, RESULTS_A_REQUEST
+from retriever.entries import entry_json, light, parameters_json, parse_tool
 from retriever.live import LiveRetriever
 from retriever.tools import Candidate, ToolDoc
 
@@ -150,6 +152,8 @@ class _Service:
     def __init__(self, live: LiveRetriever, config: ServiceConfig, reload: Callable[[], Catalogue] | None) -> None:
         self._live, self._config, self._reload = live, config, reload
         self._batched = BatchedSearch(live, window_ms=config.batch_window_ms)
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="change")
+        self._changing = asyncio.Lock()
         self._meters = Meters()
         self.waiting = 0
         self._paths = frozenset(path for path, _, _ in self.routes())
@@ -165,6 +169,7 @@ class _Service:
             ("/tools", "GET", self.tools),
             ("/tools/{tool_id:path}", "GET", self.tool),
             ("/reload", "POST", self.reload),
+            ("/catalogue", "GET", self.catalogue),
             ("/health", "GET", self.health),
             ("/metrics", "GET", self.metrics),
             ("/", "GET", self.index),
@@ -173,11 +178,15 @@ class _Service:
     async def guard(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
         """Token, size and count of every request."""
         path = request.url.path if request.url.path in self._paths else "/tools/" if _is_tool(request) else "other"
-        with self._meters.seconds.labels(path).time():
-            refusal = await self._refusal(request)
-            response = refusal or await proceed(request)
-        self._meters.requests.labels(path, str(response.status_code)).inc()
-        return response
+        status = 500  # unless it ends in an answer
+        try:
+            with self._meters.seconds.labels(path).time():
+                refusal = await self._refusal(request)
+                response = refusal or await proceed(request)
+            status = response.status_code
+            return response
+        finally:
+            self._meters.requests.labels(path, str(status)).inc()
 
     async def _refusal(self, request: Request) -> Response | None:
         wanted = self._config.token
@@ -199,7 +208,7 @@ class _Service:
 
     async def search(self, request: SearchRequest) -> Response:
         found = await self._found(request.queries, request.k, request.timeout_s)
-        return _written("results", [[_scored("tool", _entry(one.tool), one.score) for one in row] for row in found])
+        return _written("results", [[_scored("tool", entry_json(one.tool), one.score) for one in row] for row in found])
 
     async def retrieve(self, request: RetrieveRequest) -> Response:
         found = await self._found(request.queries, request.topk or 5, None)
@@ -210,6 +219,10 @@ class _Service:
         )
 
     async def _found(self, queries: Sequence[str], k: int, timeout_s: float | None) -> list[tuple[Candidate, ...]]:
+        if len(queries) * k > RESULTS_A_REQUEST:
+            raise UserError(
+                f"{len(queries)} queries with {k} tools each exceed {RESULTS_A_REQUEST} results; ask for fewer"
+            )
         limit = self._config.max_waiting
         if self.waiting and self.waiting + len(queries) > limit:
             problem = f"{self.waiting} queries wait already, of at most {limit}; try again in a moment"
@@ -250,18 +263,33 @@ class _Service:
 
         def lines() -> Iterator[str]:
             for tool in catalogue:
-                yield _entry(tool) + "\n"
+                yield entry_json(tool) + "\n"
 
         return StreamingResponse(lines(), media_type="application/jsonl")
 
-    async def tool(self, tool_id: str) -> dict[str, Any]:
+    async def tool(self, tool_id: str) -> Response:
         catalogue = self._live.catalogue
         if tool_id not in catalogue:
             raise HTTPException(404, f"no such tool among {len(catalogue)}")
-        return catalogue[tool_id].to_dict()
+        return Response(entry_json(catalogue[tool_id]), media_type="application/json")
+
+    async def catalogue(self) -> dict[str, Any]:
+        catalogue = self._live.catalogue
+        digest = await asyncio.to_thread(lambda: catalogue.content_hash)  # seconds for a million, once a version
+        return {"version": catalogue.version, "tools": len(catalogue), "content_hash": digest}
 
     async def _changed(self, change: Callable[[], Catalogue]) -> dict[str, Any]:
-        catalogue = await asyncio.get_running_loop().run_in_executor(None, change)  # it encodes, or builds
+        """One change at a time, in a thread of its own: it encodes, or builds, and no search waits for it."""
+        wait_s = self._config.timeout_s
+        try:
+            await asyncio.wait_for(self._changing.acquire(), wait_s)
+        except TimeoutError:
+            raise HTTPException(503, f"another change is not done after {wait_s} s; nothing was changed") from None
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._changes, change)
+            catalogue = await asyncio.shield(work)
+        finally:
+            self._changing.release()
         return {"version": catalogue.version, "tools": len(catalogue)}
 
     # --- how it is ---
@@ -285,18 +313,14 @@ def _is_tool(request: Request) -> bool:
 
 
 def _tools(request: ToolsRequest) -> list[ToolDoc]:
-    return [parse_tool(entry, path="request", line=number) for number, entry in enumerate(request.tools, start=1)]
-
-
-def _entry(tool: ToolDoc) -> str:
-    """A tool as JSON."""
-    return json.dumps(tool.to_dict(), ensure_ascii=False)
+    return [
+        light(parse_tool(entry, path="request", line=number)) for number, entry in enumerate(request.tools, start=1)
+    ]
 
 
 def _passage(tool: ToolDoc) -> str:
     """A tool as JSON in the form of Search-R1's passages: a title in quotes, a line feed, the text."""
-    parameters = json.dumps(dict(tool.parameters), ensure_ascii=False)
-    return json.dumps({"id": tool.id, "contents": f'"{tool.name}"\n{tool.description}\n{parameters}'})
+    return json.dumps({"id": tool.id, "contents": f'"{tool.name}"\n{tool.description}\n{parameters_json(tool)}'})
 
 
 def _scored(name: str, written: str, score: float) -> str:

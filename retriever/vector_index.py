@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,11 @@ from retriever.base.files import writing
 from retriever.config import IndexConfig
 
 ROWS = 16  # queries go to a matrix product in blocks of exactly this many, so that none depends on its neighbours
+_COLUMNS = 256  # vectors in a product, at least: small products are computed another way, with other last bits
+_GPU_DEPTH = 2_048  # the most that faiss returns on a GPU
+_KEPT = 3  # index files in a cache folder: every content of a catalogue has its own
+_BLOCK = 8_192  # vectors that are scored one by one at once
+_WIDEST = 4_096  # candidates that HNSW looks at, at most, however much was removed
 
 _TIES = 16  # faiss does not order equal scores: this many more are looked at, and ordered here
 _FEW = 39 * 256  # vectors; with fewer there is too little to learn the codes of IVF-PQ from, and nothing to gain
@@ -29,26 +34,29 @@ Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]  # slots and scores, best
 class VectorIndex:
     """An index of unit vectors [N, D], N ≥ 1. Flat is exact; HNSW and IVF-PQ (from 9,984 vectors on) look at a part.
 
-    HNSW: Malkov & Yashunin 2018. IVF-PQ: Jégou et al. 2011; what it finds is scored again with the vectors themselves,
-    which may lie on disk (a memory map).
+    HNSW: Malkov & Yashunin 2018. IVF-PQ: Jégou et al. 2011. Whatever finds a vector, it is scored by `dots`: equal
+    vectors have equal scores. The vectors are held once: by the index itself, or for IVF-PQ and on a GPU as they were
+    given, which may be a map of a file.
     """
 
     def __init__(self, vectors: NDArray[np.float32], config: IndexConfig, *, cache_dir: Path | None = None) -> None:
         assert len(vectors), "an index of nothing"
         few = config.kind == "ivfpq" and len(vectors) < _FEW
-        self._config, self._vectors = replace(config, kind="flat") if few else config, vectors
+        self._config = replace(config, kind="flat") if few else config
         self.count, self.dimensions = vectors.shape
-        self._index = _moved_to_gpu(self._built(cache_dir)) if config.gpu else self._built(cache_dir)
+        self.vectors = vectors  # [N, D]
+        self._index = self._built(cache_dir)
+        if config.gpu and (moved := _moved_to_gpu(self._index)) is not None:
+            self._index, self._on_gpu = moved, True
+            return
+        self._on_gpu = False
+        if self._config.kind != "ivfpq":
+            self.vectors = _held(self._index, self.count, self.dimensions)
 
     @property
     def exact(self) -> bool:
         """Whether every vector is looked at."""
         return self._config.kind == "flat"
-
-    def cosines(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, N]
-        """The inner product with every vector."""
-        products: NDArray[np.float32] = (padded(queries) @ self._vectors.T)[: len(queries)]
-        return products
 
     def search(self, queries: NDArray[np.float32], k: int, holes: Collection[int] = ()) -> list[Nearest]:  # [Q ≤ 16, D]
         """The k nearest of each query, none of them in `holes`; fewer where there are not so many."""
@@ -56,26 +64,45 @@ class VectorIndex:
         if live <= 0:
             return [(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32))] * len(queries)
         wanted = min(live, k)
-        factor = self._config.refine if self._config.kind == "ivfpq" else 1
-        depth = min(live, max(wanted + _TIES, wanted * factor))
-        scores, slots = self._index.search(padded(queries), depth, params=self._parameters(holes))
+        depth = wanted + _TIES
+        if self._config.kind == "ivfpq":  # its codes tell little between what is far, and all is when much was removed
+            depth = max(depth, wanted * self._config.refine + min(len(holes), _WIDEST))
+        depth = min(live, depth)
         found: list[Nearest] = []
-        for row in range(len(queries)):
-            hits = slots[row] >= 0  # -1: the part that was looked at held no more
-            kept, values = slots[row][hits], scores[row][hits]
-            if self._config.kind == "ivfpq":
-                values = self._vectors[kept] @ queries[row]
-            elif self.exact and depth < live and values[wanted - 1] == values[-1]:  # a tie that the depth may cut
-                kept, values = self._everything(queries[row], holes)
-            order = np.lexsort((kept, -values))[:wanted]
-            found.append((kept[order], values[order]))
+        for query, (scores, slots) in zip(queries, self._looked_up(queries, depth, holes), strict=True):
+            if self.exact and len(slots) < live and (len(slots) < depth or scores[wanted - 1] == scores[-1]):
+                slots = self._everything(holes)  # a GPU gave less, or a tie goes on beyond the depth
+            values = self._scored(slots, query)
+            order = np.lexsort((slots, -values))[:wanted]
+            found.append((slots[order], values[order]))
         return found
 
-    def _everything(self, query: NDArray[np.float32], holes: Collection[int]) -> Nearest:
-        scores, slots = self._index.search(padded(query[None]), self.count - len(holes), params=self._parameters(holes))
-        return slots[0], scores[0]
+    def _scored(self, slots: NDArray[np.intp], query: NDArray[np.float32]) -> NDArray[np.float32]:
+        values = np.empty(len(slots), dtype=np.float32)
+        for start in range(0, len(slots), _BLOCK):  # a tie may be as long as the index
+            values[start : start + _BLOCK] = dots(self.vectors[slots[start : start + _BLOCK]], query)
+        return values
 
-    def _parameters(self, holes: Collection[int]) -> Any:
+    def _looked_up(
+        self, queries: NDArray[np.float32], depth: int, holes: Collection[int]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+        """Scores and slots of each query, as faiss gives them: `depth`, or what it found."""
+        if not self._on_gpu:
+            all_scores, all_slots = self._index.search(queries, depth, params=self._parameters(depth, holes))
+        else:  # which knows no selector: the holes are found too, and dropped here
+            all_scores, all_slots = self._index.search(queries, min(self.count, depth + len(holes), _GPU_DEPTH))
+        holes = set(holes) if self._on_gpu else set()
+        for scores, slots in zip(all_scores, all_slots, strict=True):
+            kept = slots >= 0  # -1: the part that was looked at held no more
+            if holes:
+                kept &= np.fromiter((slot not in holes for slot in slots.tolist()), dtype=bool, count=len(slots))
+            yield scores[kept][:depth], slots[kept][:depth]
+
+    def _everything(self, holes: Collection[int]) -> NDArray[np.intp]:
+        return np.setdiff1d(np.arange(self.count), np.fromiter(holes, dtype=np.intp, count=len(holes)))
+
+    def _parameters(self, depth: int, holes: Collection[int]) -> Any:
+        """What to look at. The more was removed, the more: else a removed neighbourhood is all that is seen."""
         options: dict[str, Any] = {}
         if holes:
             options["sel"] = faiss.IDSelectorNot(faiss.IDSelectorBatch(np.fromiter(holes, dtype=np.int64)))
@@ -83,9 +110,12 @@ class VectorIndex:
             case "flat":
                 return faiss.SearchParameters(**options) if options else None
             case "hnsw":
-                return faiss.SearchParametersHNSW(efSearch=self._config.hnsw_search, **options)  # type: ignore[attr-defined]
+                width = min(max(self._config.hnsw_search, depth) + len(holes), max(_WIDEST, depth))
+                return faiss.SearchParametersHNSW(efSearch=width, **options)  # type: ignore[attr-defined]
             case "ivfpq":
-                return faiss.SearchParametersIVF(nprobe=self._config.ivf_probes, **options)  # type: ignore[call-arg]
+                lists = self._index.nlist
+                probes = min(lists, self._config.ivf_probes + math.ceil(len(holes) * lists / self.count))
+                return faiss.SearchParametersIVF(nprobe=probes, **options)  # type: ignore[call-arg]
 
     # --- building ---
 
@@ -99,12 +129,15 @@ class VectorIndex:
             except RuntimeError as error:
                 _log.warning("%s cannot be read (%s); the index is built again", path, str(error).splitlines()[0])
         index = self._build()
-        with writing(path) as file:  # as it comes: an index of a million has no room for a second copy
-            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+        older = sorted(path.parent.glob("index-*.faiss"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in older[_KEPT - 1 :]:
+            file.unlink(missing_ok=True)
+        with writing(path) as written:  # as it comes: an index of a million has no room for a second copy
+            faiss.write_index(index, faiss.PyCallbackIOWriter(written.write))  # type: ignore[attr-defined]
         return index
 
     def _build(self) -> Any:
-        config, vectors = self._config, np.ascontiguousarray(self._vectors, dtype=np.float32)
+        config, vectors = self._config, np.ascontiguousarray(self.vectors, dtype=np.float32)
         index: Any
         match config.kind:
             case "flat":
@@ -136,23 +169,46 @@ class VectorIndex:
             "hnsw": (config.hnsw_links, config.hnsw_build),
             "ivfpq": (config.ivf_lists, self._code_bytes()),
         }[config.kind]
-        digest = hashlib.sha256(repr((faiss.__version__, config.kind, build, self._vectors.shape)).encode())
+        digest = hashlib.sha256(repr((faiss.__version__, config.kind, build, self.vectors.shape)).encode())
         for start in range(0, self.count, 65_536):
-            digest.update(np.ascontiguousarray(self._vectors[start : start + 65_536]).tobytes())
+            digest.update(np.ascontiguousarray(self.vectors[start : start + 65_536]).tobytes())
         return digest.hexdigest()
 
 
-def padded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [16, D]
-    """`vectors` and rows of zeros: a product with 16 rows gives each the same bits whatever the others are."""
-    assert len(vectors) <= ROWS
-    return np.concatenate([vectors, np.zeros((ROWS - len(vectors), vectors.shape[1]), dtype=np.float32)])
+def dots(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:  # [N, D], [D] -> [N]
+    """Inner products, each computed alone: its bits depend on no other."""
+    products: NDArray[np.float32] = (vectors * query).sum(axis=1, dtype=np.float32)
+    return products
 
 
-def _moved_to_gpu(index: Any) -> Any:
+def cosines(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, N]
+    """Inner products of unit vectors, all at once: fast, the bits of each independent of the others."""
+    assert len(queries) <= ROWS
+    products = _at_least(queries, ROWS) @ _at_least(vectors, _COLUMNS).T
+    return np.ascontiguousarray(products[: len(queries), : len(vectors)])
+
+
+def _at_least(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    """`vectors`, and rows of zeros where there are fewer than `rows`."""
+    missing = rows - len(vectors)
+    if missing <= 0:
+        return vectors
+    return np.concatenate([vectors, np.zeros((missing, vectors.shape[1]), dtype=np.float32)])
+
+
+def _held(index: Any, count: int, dimensions: int) -> NDArray[np.float32]:
+    """The vectors in a flat or HNSW index, not copied: to be used while the index lives."""
+    flat: Any = index if isinstance(index, faiss.IndexFlat) else faiss.downcast_index(index.storage)
+    held: NDArray[np.float32] = faiss.rev_swig_ptr(flat.get_xb(), count * dimensions).reshape(count, dimensions)
+    return held
+
+
+def _moved_to_gpu(index: Any) -> Any | None:
+    """The index on a GPU; None, with a warning, where faiss finds none."""
     if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
         _log.warning(
             "retriever.index.gpu: faiss %s sees no GPU, so the CPU searches; install faiss-gpu in place of faiss-cpu",
             faiss.__version__,
         )
-        return index
+        return None
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)

@@ -113,6 +113,9 @@ def test_goes_on_at_the_last_whole_epoch(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train_encoder(searched(tiny), **arguments, out=tmp_path / "out", seed=0, log=stop)
     assert not (tmp_path / "out").exists()
+    # A checkpoint whose writing was killed is passed over: the Trainer's state is written last.
+    (checkpoints,) = tmp_path.glob(".out.*.checkpoints")
+    (checkpoints / "checkpoint-9999").mkdir()
     # Another config does not go on with what this one left.
     heard: list[int] = []
 
@@ -154,7 +157,10 @@ def test_negatives_rank_high_and_are_never_gold() -> None:
     tools = Catalogue.of([tool("a", "red song"), tool("b", "red map"), tool("c", "red mail"), tool("d", "blue")])
     query = LabelledQuery(text="red song map", gold=("a", "b"), group="g")
     retriever = DenseRetriever(tools, TEMPLATE, WordEncoder(), query_prefix="find: ", document_prefix="tool: ")
+    twin = Catalogue.of([*tools, tool("e", "red song")])  # reads like gold: it would be a negative that is right
     config = EncoderTrainingConfig(hard_negatives=1, mined_from=1)
+    twins = DenseRetriever(twin, TEMPLATE, WordEncoder())
+    assert {one.negatives for one in make_examples([query], retriever=twins, config=config, seed=0)} == {("red mail",)}
     examples = make_examples([query], retriever=retriever, config=config, seed=0)
     assert {one.query for one in examples} == {"find: red song map"}
     assert [one.positive for one in examples] == ["tool: red song", "tool: red map"]

@@ -286,6 +286,40 @@ class TestOpenAPI:
         assert [tool.id for tool in read(path, on_bad=bad)] == ["api/GET /a"]
         assert bad.count == 1
 
+    def test_parts_that_many_refer_to_are_looked_at_once(self, tmp_path: Path) -> None:
+        """Each level refers to the next twice: 2^40 ways down."""
+        reference = "#/components/schemas/L{}".format
+        schemas: dict[str, Any] = {
+            f"L{level}": {"allOf": [{"$ref": reference(level + 1)}, {"$ref": reference(level + 1)}]}
+            for level in range(40)
+        }
+        schemas["L40"] = {"type": "object", "properties": {"name": {"type": "string"}}}
+        body = {"content": {"application/json": {"schema": {"$ref": reference(0)}}}}
+        document = {
+            "openapi": "3.1.0",
+            "paths": {"/a": {"post": {"requestBody": body}}},
+            "components": {"schemas": schemas},
+        }
+        (found,) = read(write(tmp_path / "api.json", document))
+        assert [*found.parameters["properties"]] == ["name"]
+
+    @pytest.mark.parametrize(
+        ("reference", "says"),
+        [("#/paths/" + "9" * 5_000, "leads nowhere"), ("#/servers/" + "9" * 5_000, "leads nowhere")],
+    )
+    def test_a_place_that_cannot_be_is_named(self, tmp_path: Path, reference: str, says: str) -> None:
+        body = {"content": {"application/json": {"schema": {"$ref": reference}}}}
+        document = {"openapi": "3.1.0", "servers": [], "paths": {"/a": {"post": {"requestBody": body}}}}
+        with pytest.raises(DataError, match=says):
+            read(write(tmp_path / "api.json", document))
+
+    def test_aliases_that_stand_for_millions_are_refused(self, tmp_path: Path) -> None:
+        lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+        lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+        (tmp_path / "api.yaml").write_text("\n".join(lines))
+        with pytest.raises(DataError, match="aliases stand for more than 5,000,000 values"):
+            read(tmp_path / "api.yaml")
+
     def test_other_versions_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="expected OpenAPI 3.0 or 3.1, got version '2.0'; convert"):
             read(write(tmp_path / "api.json", {"swagger": "2.0", "paths": {}}))

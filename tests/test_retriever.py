@@ -91,6 +91,8 @@ class FixedScores:
     def following(self, catalogue: Catalogue) -> "FixedScores":
         raise NotImplementedError(f"scores are given for {len(self.catalogue)} tools, not {len(catalogue)}")
 
+    rebuilt = following
+
 
 def build(kind: str, catalogue: Catalogue = TOOLS, **settings: Any) -> Retriever:
     return build_index(RetrieverConfig(kind=kind, **settings), catalogue, encoder=WordEncoder())  # type: ignore[arg-type]
@@ -380,16 +382,39 @@ class TestDense:
         retriever.search(["a", "b"], k=1)
         assert encoder.batches == [["a", "b"], ["c"], ["b"]]
 
-    def test_documents_are_encoded_once_and_a_broken_cache_is_made_again(self, tmp_path: Path) -> None:
+    def test_documents_are_encoded_once_and_a_broken_store_is_made_again(self, tmp_path: Path) -> None:
         encoder = WordEncoder()
         first = encode_documents(["one", "two"], encoder, cache_dir=tmp_path)
+        assert isinstance(first, np.memmap)  # the million of a big catalogue take no memory of their own
         second = encode_documents(["two", "three", "one"], encoder, cache_dir=tmp_path)
         assert encoder.batches == [["one", "two"], ["three"]]
-        assert (second[[2, 0]] == first).all()
-        (path,) = tmp_path.iterdir()
-        path.write_bytes(path.read_bytes()[:50])
-        assert (encode_documents(["one", "two"], encoder, cache_dir=tmp_path) == first).all()
+        assert (second == WordEncoder().encode(["two", "three", "one"])).all()
+        assert (encode_documents(["two", "three"], encoder, cache_dir=tmp_path) == second[:2]).all()
+        (vectors,) = tmp_path.glob("*.f32")
+        vectors.write_bytes(vectors.read_bytes()[:50])
+        assert (encode_documents(["one", "two"], encoder, cache_dir=tmp_path) == second[[2, 0]]).all()
         assert encoder.batches[2:] == [["one", "two"]]
+
+    def test_what_was_written_before_a_kill_is_gone_on_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("retriever.vectors._BLOCK", 2)
+        texts = ["one", "two", "three", "four", "five"]
+
+        class Killed(WordEncoder):
+            def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+                if "five" in texts:
+                    raise KeyboardInterrupt
+                return super().encode(texts)
+
+        with pytest.raises(KeyboardInterrupt):
+            encode_documents(texts, Killed(), cache_dir=tmp_path)
+        (keys,) = tmp_path.glob("*.keys")
+        keys.write_bytes(keys.read_bytes()[:-1])  # and the last key is torn
+        encoder = WordEncoder()
+        found = encode_documents(texts, encoder, cache_dir=tmp_path)
+        assert encoder.batches == [["four", "five"]]
+        assert (found == WordEncoder().encode(texts)).all()
 
     def test_minilm_works_without_a_network_and_without_regard_to_neighbours(
         self, monkeypatch: pytest.MonkeyPatch
@@ -486,6 +511,8 @@ class TestSentences:
 
             def following(self, catalogue: Catalogue) -> "Counting":
                 raise NotImplementedError("counts words of two tools")
+
+            rebuilt = following
 
         mixed = SentenceRetriever(Counting(), sentence_weight=0.25)
         # whole: a 2, b 1, c 3; "Red red." 2, 0, 2; "Blue." 0, 1, 1; the best sentence: 2, 1, 2

@@ -1,6 +1,8 @@
 """Search over HTTP, through a real server on a real port: same results, limits, changes, and nothing that breaks it."""
 
+import gc
 import json
+import os
 import random
 import signal
 import socket
@@ -24,6 +26,7 @@ from retriever.build import build_index, build_retriever
 from retriever.catalogue import Catalogue
 from retriever.client import RemoteRetriever
 from retriever.config import RetrieverConfig
+from retriever.encoder import PACKAGED, load_encoder
 from retriever.live import LiveRetriever
 from retriever.search import IndexedRetriever
 from retriever.service import ServiceConfig, listening, make_app
@@ -31,7 +34,10 @@ from retriever.tools import Candidate, ToolDoc
 from tests.test_retriever import TOOLS, WordEncoder, ids, tool
 
 ROOT = Path(__file__).parents[1]
-QUERIES = ["weather of a city", "send a message", "amount", "zzz", "", " \x00", "flights 東京 \ud800", "a" * 100_000]
+QUERIES = [
+    *("weather of a city", "send a message", "amount", "zzz", "", " \x00", "flights 東京 \ud800", "a" * 100_000),
+    *("weather of a city\nsend a message. Then\tmore", "send.\ud800a message"),
+]
 
 
 def index(catalogue: Catalogue) -> IndexedRetriever:
@@ -87,12 +93,19 @@ class Slow:
     def following(self, catalogue: Catalogue) -> "Slow":
         return Slow(self._inner.following(catalogue), self._seconds)
 
+    def rebuilt(self, catalogue: Catalogue) -> "Slow":
+        return Slow(self._inner.rebuilt(catalogue), self._seconds)
+
 
 class TestSearch:
     def test_gives_what_the_retriever_gives_in_process(self, live: LiveRetriever) -> None:
-        with serving(live) as url:
-            assert remote(url, QUERIES, k=3) == live.search(QUERIES, k=3)
-            assert remote(url, [], k=3) == []
+        by_sentence = RetrieverConfig(kind="hybrid", sentence_weight=0.5)
+        sentences = LiveRetriever(TOOLS, lambda tools: build_index(by_sentence, tools, encoder=WordEncoder()))
+        for served in (live, sentences):
+            with serving(served) as url:
+                assert remote(url, QUERIES, k=3) == served.search(QUERIES, k=3)
+                assert remote(url, [], k=3) == []
+                assert remote(url, QUERIES * 3, k=1_000) == served.search(QUERIES * 3, k=1_000)
 
     def test_queries_that_come_together_are_one_batch(self) -> None:
         slow = Slow(index(TOOLS), 0.05)
@@ -101,6 +114,14 @@ class TestSearch:
             at_once(32, lambda number: client.search([f"city {number}"], 3))
         assert sum(slow.batches) == 32
         assert len(slow.batches) <= 8, slow.batches
+
+    def test_what_nobody_waits_for_any_more_is_not_searched(self) -> None:
+        slow = Slow(index(TOOLS), 0.3)
+        with serving(LiveRetriever(TOOLS, lambda _: slow), ServiceConfig(timeout_s=0.2, max_waiting=400)) as url:
+            asked = {"queries": ["city"] * 200}
+            assert httpx.post(f"{url}/search", json=asked).status_code == 504
+            time.sleep(0.5)
+        assert slow.batches == [64]
 
     def test_answers_in_search_r1s_protocol(self, live: LiveRetriever) -> None:
         with serving(live) as url:
@@ -149,23 +170,32 @@ class TestChanges:
             assert httpx.get(f"{url}/health").json()["version"] == 1
 
     def test_a_catalogue_is_read_again_without_losing_a_request(self, live: LiveRetriever) -> None:
-        new = Catalogue.of([*TOOLS, tool("play_song", "Play music")])
-        failed: list[str] = []
-        with serving(live, reload=lambda: new) as url:
-            stop = threading.Event()
+        """Searches are answered, without a second try, while the real encoder embeds 300 tools and others wait."""
+        encoder = load_encoder(PACKAGED)
+        config = RetrieverConfig(kind="dense", query_cache_size=0)
+        live = LiveRetriever(TOOLS, lambda tools: build_index(config, tools, encoder=encoder))
+        new = Catalogue.of(tool(f"t{number}", f"Play music number {number} " * 20) for number in range(300))
+        during: list[tuple[int, float]] = []
+        with serving(live, ServiceConfig(timeout_s=5), reload=lambda: new) as url:
+            done = threading.Event()
 
-            def searches() -> None:
-                while not stop.is_set():
-                    if not remote(url, ["weather of a city"], k=1)[0]:
-                        failed.append("nothing found")
+            def reloads() -> None:
+                answers = at_once(4, lambda _: httpx.post(f"{url}/reload", timeout=60).status_code)
+                assert set(answers) <= {200, 503}, answers
+                done.set()
 
-            thread = threading.Thread(target=searches)
+            thread = threading.Thread(target=reloads)
             thread.start()
-            assert httpx.post(f"{url}/reload").json() == {"version": 2, "tools": 5}
-            assert ids(remote(url, ["play music"], k=1)[0]) == ["play_song"]
-            stop.set()
+            number = 0
+            while not done.is_set():
+                number += 1
+                started = time.monotonic()
+                answer = httpx.post(f"{url}/search", json={"queries": [f"weather {number}"]}, timeout=60)
+                during.append((answer.status_code, time.monotonic() - started))
             thread.join()
-        assert failed == []
+            assert httpx.get(f"{url}/health").json()["tools"] == 300
+        assert {status for status, _ in during} == {200}
+        assert len(during) > 3, during
 
     def test_without_a_file_there_is_nothing_to_read_again(self, live: LiveRetriever) -> None:
         with serving(live) as url:
@@ -243,6 +273,34 @@ class TestLimits:
         with pytest.raises(UserError):
             ServiceConfig(**{option: value})
 
+    def test_too_many_results_at_once_are_refused(self, live: LiveRetriever) -> None:
+        with serving(live) as url:
+            answer = httpx.post(f"{url}/search", json={"queries": ["city"] * 21, "k": 1_000})
+            assert (answer.status_code, "exceed 20000 results" in answer.json()["detail"]) == (422, True)
+
+    def test_a_tool_nested_deeply_is_given_back_as_it_came(self, live: LiveRetriever) -> None:
+        nested: Any = 1
+        for _ in range(260):
+            nested = {"a": nested}
+        entry = tool("deep").to_dict() | {"parameters": {"type": "object", "properties": {"a": {"default": nested}}}}
+        with serving(live) as url:
+            httpx.post(f"{url}/tools", json={"tools": [entry]}).raise_for_status()
+            assert httpx.get(f"{url}/tools/deep").json() == entry
+            assert json.loads(httpx.get(f"{url}/tools").text.splitlines()[-1]) == entry
+            assert any(one.tool.parameters == entry["parameters"] for one in remote(url, ["deep"], k=9)[0])
+
+    def test_what_fails_inside_is_counted(self) -> None:
+        class Broken(Slow):
+            def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
+                raise RuntimeError("broken")
+
+        def build(tools: Catalogue) -> Slow:
+            return Broken(index(tools), 0)
+
+        with serving(LiveRetriever(TOOLS, build)) as url:
+            assert httpx.post(f"{url}/search", json={"queries": ["city"]}).status_code == 500
+            assert 'requests_total{path="/search",status="500"} 1.0' in httpx.get(f"{url}/metrics").text
+
 
 class TestClient:
     def test_its_patience_ends_with_an_infra_error(self) -> None:
@@ -266,8 +324,11 @@ class TestClient:
         with serving(live) as url:
             with pytest.raises(UserError, match="no retriever of ours answers there"):
                 build_retriever(RetrieverConfig(url=f"{url}/elsewhere"), TOOLS)
-            with pytest.raises(UserError, match="serves 4 tools and this world has 1"):
-                build_retriever(RetrieverConfig(url=url), Catalogue.of([tool("a")]))
+            other = Catalogue.of([*TOOLS.tools[1:], tool("another")])
+            with pytest.raises(UserError, match=r"serves other tools \(4\) than this world's \(4\)"):
+                build_retriever(RetrieverConfig(url=url), other)
+        with serving(live, ServiceConfig(token="sesame")) as url, pytest.raises(UserError, match="401"):
+            build_retriever(RetrieverConfig(url=url), TOOLS)
 
     def test_an_evaluation_searches_there(
         self, live: LiveRetriever, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -346,6 +407,14 @@ def odd_request(random: random.Random) -> tuple[str, str, bytes]:
 
 
 def fuzz(count: int) -> None:
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    _fuzz(count)
+    gc.collect()
+    assert threading.active_count() <= threads + 8  # the pools of executors, which stay
+    assert len(os.listdir("/proc/self/fd")) <= files + 8
+
+
+def _fuzz(count: int) -> None:
     live = LiveRetriever(TOOLS, index)
     with serving(live, ServiceConfig(max_body_bytes=200_000)) as url, httpx.Client() as client:
         draws = random.Random(7)

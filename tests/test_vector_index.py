@@ -65,6 +65,43 @@ def test_what_lies_in_a_hole_is_never_found_and_what_is_behind_it_is(kind: str) 
 
 
 @EVERY_KIND
+def test_a_whole_neighbourhood_may_be_removed(kind: str) -> None:
+    """A server's tools are alike, and go together."""
+    holes = tuple(by_hand(QUERIES[0], 800))
+    ((slots, _),) = index(kind).search(QUERIES[:1], 5, holes)
+    assert not {*slots} & {*holes}
+    assert len({*slots} & {*by_hand(QUERIES[0], 5, holes)}) >= (5 if kind == "flat" else 4)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivfpq"])
+def test_on_a_gpu_which_knows_no_selector_what_lies_in_a_hole_is_never_found(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in with the two limits of faiss's GPU indexes: parameters are ignored, 2,048 results at most."""
+
+    class Limited:
+        def __init__(self, index: Any) -> None:
+            self._index = index
+
+        def search(self, queries: NDArray[np.float32], k: int) -> Any:
+            assert k <= 2_048
+            return self._index.search(queries, k)
+
+    monkeypatch.setattr("retriever.vector_index._moved_to_gpu", Limited)
+    holes = tuple(by_hand(QUERIES[0], 100))
+    on_gpu, on_cpu = index(kind, gpu=True, ivf_probes=32), index(kind, ivf_probes=32)
+    for removed in ((), holes):
+        for (left, _), (right, _) in zip(
+            on_gpu.search(QUERIES, 5, removed), on_cpu.search(QUERIES, 5, removed), strict=True
+        ):
+            assert left.tolist() == right.tolist()
+    if kind == "flat":
+        holes = tuple(by_hand(QUERIES[0], 3_000))
+        ((slots, _),) = on_gpu.search(QUERIES[:1], 5, holes)
+        assert slots.tolist() == by_hand(QUERIES[0], 5, holes)
+
+
+@EVERY_KIND
 def test_gives_what_there_is(kind: str) -> None:
     few = unit(3)
     assert [len(slots) for slots, _ in index(kind, few).search(QUERIES[:2], 10)] == [3, 3]

@@ -13,6 +13,8 @@ from typing import IO, Any
 from retriever.base.bad_entries import OnBad, refuse
 from retriever.base.errors import DataError, UserError
 
+_LINE_BYTES = 50_000_000  # of a JSONL file: compressed, any length fits into a small file
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
@@ -73,13 +75,19 @@ def read_json(path: str | Path, *, what: str) -> Any:
 def read_jsonl(path: str | Path, *, what: str, on_bad: OnBad = refuse) -> Iterator[tuple[int, dict[str, Any]]]:
     """(1-based line number, object) of each non-blank line of a .jsonl or .jsonl.gz file.
 
-    Raises UserError (no such file) or DataError (a file that breaks off); `on_bad` is told of a line that is not a JSON
-    object.
+    Raises UserError (no such file) or DataError (a file that breaks off, a line beyond 50 MB); `on_bad` is told of a
+    line that is not a JSON object.
     """
     found = existing_file(path, what=what)
     opener = gzip.open if found.suffix == ".gz" else open
-    with opener(found, "rb") as file:
+    try:
+        opened: Any = opener(found, "rb")
+    except OSError as error:
+        raise UserError(f"{what}: {found} cannot be read ({error.strerror or error}); check its permissions") from None
+    with opened as file:
         for number, raw in enumerate(_lines(file, found), start=1):
+            if len(raw) > _LINE_BYTES:
+                raise DataError(f"exceeds {_LINE_BYTES:,} bytes; one JSON object a line", path=found, line=number)
             if not raw.strip():
                 continue
             try:
@@ -93,8 +101,9 @@ def read_jsonl(path: str | Path, *, what: str, on_bad: OnBad = refuse) -> Iterat
                 on_bad(DataError(f"expected a JSON object, got {type(value).__name__}", path=found, line=number))
 
 
-def _lines(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
     try:
-        yield from file
+        while line := file.readline(_LINE_BYTES + 1):
+            yield line
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be read ({error}); write or fetch the file again", path=path) from None

@@ -15,6 +15,8 @@ from retriever.readers.python_functions import import_file, import_named
 DATA_SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".yaml", ".yml")
 CODE_SUFFIX = ".py"
 
+_MOST_VALUES = 5_000_000  # in a YAML file, aliases written out: a few lines of them can stand for any number
+
 
 def read_documents(place: Place, *, on_bad: OnBad) -> Iterator[tuple[Place, Any]]:
     """What a file holds: the value of JSON or YAML, that of each line of JSONL, a Python module.
@@ -55,6 +57,18 @@ def _yaml(place: Place) -> Any:
     """As JSON: keys are texts, and so are dates."""
     try:
         loaded = yaml.load(place.path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if _expanded(loaded, {}) > _MOST_VALUES:
+            raise place.bad(f"its aliases stand for more than {_MOST_VALUES:,} values; write them out, or fewer")
         return json.loads(json.dumps(loaded, default=str))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise place.bad(f"not valid YAML ({error}); mend or regenerate the file") from None
+
+
+def _expanded(value: Any, known: dict[int, int]) -> int:
+    """How many values there are once every alias is written out. Raises RecursionError for one that holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_expanded(each, known) for each in inner)
+    return known[id(value)]

@@ -12,13 +12,13 @@ from retriever.tools import ToolDoc
 
 WHAT = "an MCP server's tools/list result (.json)"
 
-_SCHEMA_FIELDS = {"inputSchema", "input_schema"}
+_SCHEMA_FIELDS = ("inputSchema", "input_schema")
 
 
 def recognises(document: Any, place: Place) -> bool:
     """Whether something that `document` lists has an input schema."""
     found = (entry for _, entry in entries([(place, document)]) if isinstance(entry, dict))
-    return any(entry.keys() & _SCHEMA_FIELDS for entry in found)
+    return any(entry.keys() & {*_SCHEMA_FIELDS} for entry in found)
 
 
 def entries(documents: Iterable[tuple[Place, Any]]) -> Iterator[tuple[Place, Any]]:

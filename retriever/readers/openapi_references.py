@@ -46,7 +46,21 @@ def with_definitions(schema: dict[str, Any], document: Mapping[str, Any], place:
 
 def flattened(schema: Any, document: Mapping[str, Any], place: Place) -> tuple[dict[str, Any], set[str]] | None:
     """(properties, names of the required) of a plain object, parts of an allOf merged; None of anything else."""
+    return _flattened(schema, document, place, {})
+
+
+_Flat = tuple[dict[str, Any], set[str]] | None
+
+
+def _flattened(schema: Any, document: Mapping[str, Any], place: Place, known: dict[int, _Flat]) -> _Flat:
+    """`known`: of schemas, by identity: one that many refer to is looked at once."""
     schema = resolved(schema, document, place)
+    if id(schema) not in known:
+        known[id(schema)] = _merged(schema, document, place, known)
+    return known[id(schema)]
+
+
+def _merged(schema: Any, document: Mapping[str, Any], place: Place, known: dict[int, _Flat]) -> _Flat:
     if not isinstance(schema, dict) or schema.get("type", "object") != "object" or schema.keys() & {"anyOf", "oneOf"}:
         return None
     if not schema.keys() & {"properties", "required", "allOf"}:
@@ -57,7 +71,7 @@ def flattened(schema: Any, document: Mapping[str, Any], place: Place) -> tuple[d
         return None
     properties: dict[str, Any] = {}
     required: set[str] = set()
-    for part in [flattened(part, document, place) for part in parts]:
+    for part in [_flattened(part, document, place, known) for part in parts]:
         if part is None:
             return None
         properties |= part[0]
@@ -78,7 +92,7 @@ def _target(reference: str, document: Mapping[str, Any], place: Place) -> Any:
         key = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and key in value:
             value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+        elif isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):
             value = value[int(key)]
         else:
             raise place.bad(f'"$ref": {reference!r} leads nowhere in the document; mend it')
