@@ -212,11 +212,7 @@ class _Service:
 
     async def retrieve(self, request: RetrieveRequest) -> Response:
         found = await self._found(request.queries, request.topk or 5, None)
-        if not request.return_scores:
-            return _written("result", [[_passage(one.tool) for one in row] for row in found])
-        return _written(
-            "result", [[_scored("document", _passage(one.tool), one.score) for one in row] for row in found]
-        )
+        return passages(found, scores=request.return_scores)
 
     async def _found(self, queries: Sequence[str], k: int, timeout_s: float | None) -> list[tuple[Candidate, ...]]:
         if len(queries) * k > RESULTS_A_REQUEST:
@@ -316,6 +312,13 @@ def _tools(request: ToolsRequest) -> list[ToolDoc]:
     return [
         light(parse_tool(entry, path="request", line=number)) for number, entry in enumerate(request.tools, start=1)
     ]
+
+
+def passages(found: Sequence[Sequence[Candidate]], *, scores: bool) -> Response:
+    """What Search-R1's clients expect: a list of documents a query, with their scores where they asked for them."""
+    if not scores:
+        return _written("result", [[_passage(one.tool) for one in row] for row in found])
+    return _written("result", [[_scored("document", _passage(one.tool), one.score) for one in row] for row in found])
 
 
 def _passage(tool: ToolDoc) -> str:
