@@ -21,17 +21,23 @@ _Postings = Mapping[str, tuple[tuple[int, float], ...]]  # word → (place among
 class LexicalRetriever:
     """BM25 in Lucene's variant (Kamphuis et al. 2020). Scores are sums over the query's words.
 
-    Stop words leave queries, not documents, so that a tool called `search` can still be found by a query of that one
-    word: a query that is nothing but stop words keeps them. A query that shares no word with any tool finds nothing.
+    Stop words, a list's name or the words themselves, leave queries, not documents, so that a tool called `search` can
+    still be found by a query of that one word: a query that is nothing but stop words keeps them. A query that shares
+    no word with any tool finds nothing.
     """
 
     def __init__(
-        self, catalogue: Catalogue, template: DocumentTemplate, *, stop_words: StopWords, k1: float, b: float
+        self,
+        catalogue: Catalogue,
+        template: DocumentTemplate,
+        *,
+        stop_words: StopWords | frozenset[str],
+        k1: float,
+        b: float,
     ) -> None:
         self._catalogue = catalogue
         self._template = template
-        self._stop_list: StopWords = stop_words
-        self._stop_words = STOP_WORDS[stop_words]
+        self._stop_words = stop_words if isinstance(stop_words, frozenset) else STOP_WORDS[stop_words]
         self._k1, self._b = k1, b
         self._index: bm25s.BM25 | None = None  # None: no tool has a word
         self._indexed = catalogue.slots  # tools behind these are in the postings
@@ -62,7 +68,7 @@ class LexicalRetriever:
 
     def rebuilt(self, catalogue: Catalogue) -> "LexicalRetriever":
         """See `IndexedRetriever`."""
-        return LexicalRetriever(catalogue, self._template, stop_words=self._stop_list, k1=self._k1, b=self._b)
+        return LexicalRetriever(catalogue, self._template, stop_words=self._stop_words, k1=self._k1, b=self._b)
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Candidate, ...]]:
         """See `Retriever`."""

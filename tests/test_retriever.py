@@ -38,7 +38,7 @@ from retriever.search import Retriever, ranked, top_positions
 from retriever.sentences import SentenceRetriever, sentences
 from retriever.tools import Candidate, ToolDoc
 from retriever.vectors import encode_documents
-from retriever.words import tokens
+from retriever.words import ENGLISH, derived_stop_words, tokens
 
 
 def tool(name: str, description: str = "", *parameters: str, tool_id: str | None = None) -> ToolDoc:
@@ -542,6 +542,18 @@ class TestSentences:
     def test_want_the_whole_catalogue_scored(self) -> None:
         with pytest.raises(UserError, match="sentence_weight=0.5 scores the whole catalogue, and its 4 tools exceed"):
             build("hybrid", sentence_weight=0.5, exact_fusion_limit=3)
+
+
+def test_stop_words_are_derived_from_what_asks_and_does_not_tell() -> None:
+    queries = [f"could you fetch weather {number}" for number in range(19)] + ["kindly fetch mail"]
+    documents = ["Weather of a city"] * 5 + ["fetch a page"] * 2 + ["mail", "map", "song"]
+    words = derived_stop_words(queries, documents)
+    # Of 20 queries and 10 documents: "could" in 19 and 0, "fetch" in 20 and 2; "weather" in 19 and 5 is not three times
+    # as common, nor is "kindly", in 1 query, than a word that one document has.
+    assert words - ENGLISH == {"could", "you", "fetch"}
+    assert words >= ENGLISH
+    lexical = LexicalRetriever(TOOLS, document_template("default"), stop_words=frozenset({"weather"}), k1=1.5, b=0.75)
+    assert ids(lexical.search(["weather message"], k=1)[0]) == ["send_email"]
 
 
 class TestRanking:
