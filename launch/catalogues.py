@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from envs.datasets.stabletoolbench import read_stabletoolbench
+from launch.display import new_console
 from retriever.base.bad_entries import BadEntries, OnBad, refuse
 from retriever.catalogue import Catalogue
 from retriever.duplicates import NearDuplicates, near_duplicates, shared_names
@@ -27,7 +28,7 @@ def import_tools(sources: Sequence[str], *, format: str, skip_bad: bool, out: Pa
     bad = BadEntries(keep=_SHOWN)
     files = list(_read(sources, format, bad if skip_bad else refuse))
     catalogue = Catalogue.of(itertools.chain.from_iterable(file.tools for file in files))
-    console = Console()
+    console = new_console()
     console.print(_files_table(files))
     _say(console, _remarks(catalogue, near_duplicates(catalogue), bad))
     if out is not None:
@@ -40,7 +41,7 @@ def check(path: str, *, skip_bad: bool, duplicates: bool) -> None:
     """Say what is in a catalogue's file. Raises UserError, or DataError for the first bad line unless it is skipped."""
     bad = BadEntries(keep=_SHOWN)
     catalogue = Catalogue.load(path, on_bad=bad if skip_bad else refuse)
-    console = Console()
+    console = new_console()
     console.print(_origins_table(catalogue))
     _say(console, _remarks(catalogue, near_duplicates(catalogue) if duplicates else (), bad))
     _say(console, [f"{path}: {len(catalogue)} tools, content hash {catalogue.content_hash[:12]}"])

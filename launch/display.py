@@ -1,12 +1,20 @@
 """Progress: bars on a terminal, plain lines elsewhere."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_WIDE = 160  # characters
 PLAIN_EVERY = 10  # of a stage's steps, how many get a line where there is no terminal
+
+
+def new_console() -> Console:
+    """Standard output; where that is a file or a pipe, wide enough that no table is folded."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)
 
 
 class Display:

@@ -4,12 +4,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from configs.load import dump_yaml, is_override, load_config, to_dict
 from configs.schema import EncoderRunConfig
 from envs.worlds.world import World, build_world
-from launch.display import Display
+from launch.display import Display, new_console
 from launch.manifest import attempt
 from launch.run_folder import MANIFEST, read_run
 from retriever.base.errors import UserError
@@ -45,7 +43,7 @@ def train(
         print(f"# {len(queries)} queries with gold tools, {len(world.catalogue)} tools; written to {out}")
         print(dump_yaml(config), end="")
         return
-    display = Display(Console())
+    display = Display(new_console())
     with display.steps(f"fine-tuning on {len(queries)} queries") as step:
         latest = 0.0
 

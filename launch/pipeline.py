@@ -10,7 +10,7 @@ from rich.console import Console
 
 from configs.load import to_dict
 from launch.clock import running_clock
-from launch.display import Display
+from launch.display import Display, new_console
 from launch.run_folder import RunFolder, first_rank
 from launch.stages import TRAINED, Stages, stages_of
 from launch.study import run_study
@@ -69,7 +69,7 @@ def evaluate(run: RunFolder) -> None:
 
 def study(run: RunFolder, *, seeds: tuple[int, ...]) -> None:
     """The quickstart over several seeds, with controls of RL's extra time."""
-    display = Display(Console())
+    display = Display(new_console())
     display.say(f"\n{run_study(run.config, run.path, seeds=seeds, display=display)}")
 
 
@@ -123,7 +123,7 @@ def _stages(run: RunFolder) -> Iterator[tuple[Stages, Any]]:
         with stages_of(run.config, run.path, display=Display(Console(quiet=True)), tracker=Trackers()) as stages:
             yield stages, time.perf_counter
         return
-    display = Display(Console())
+    display = Display(new_console())
     metrics = JsonlTracker(run.path / "metrics.jsonl")
     others: list[Tracker] = []
     if run.config.tracking.wandb:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from configs.load import dump_yaml, is_override, load_config, to_dict
 from configs.schema import RetrievalConfig
 from envs.worlds.world import build_world
-from launch.display import Display
+from launch.display import Display, new_console
 from launch.manifest import attempt
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
@@ -75,7 +74,7 @@ def plan(planned: Sequence[Trial]) -> str:
 
 def evaluate(planned: Sequence[Trial], *, by: str, out: Path | None) -> None:
     """Run the trials, print the table, and write `out`."""
-    display = Display(Console())
+    display = Display(new_console())
     config = planned[0].config
     world = build_world(config.world)
     tasks = world.tasks(config.split, config.max_queries, config.seed)

@@ -538,7 +538,8 @@ class TestCommand:
         assert "give another port" in capsys.readouterr().err
 
 
-def test_a_removed_tool_is_never_served_after_its_removal_was_acknowledged(live: LiveRetriever) -> None:
+def test_a_removed_tool_is_never_served_after_its_removal_was_acknowledged() -> None:
+    live = LiveRetriever(TOOLS, index, compact_after=10)  # the index is built anew again and again meanwhile
     failures: list[str] = []
 
     def changes(url: str, worker: int) -> None:
