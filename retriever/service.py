@@ -25,6 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retriever.base.errors import InfraError, UserError
 from retriever.batching import BatchedSearch
@@ -121,7 +122,7 @@ def make_app(live: LiveRetriever, config: ServiceConfig, *, reload: Callable[[],
         _log.info("stopped with %d queries waiting", service.waiting)
 
     app = FastAPI(title="Toolscout retriever", lifespan=lifespan, openapi_url=None)
-    app.middleware("http")(service.guard)
+    app.add_middleware(_Guard, service=service, max_body_bytes=config.max_body_bytes)
     app.exception_handler(RequestValidationError)(_unreadable)
     app.exception_handler(UserError)(_refused)
     app.exception_handler(InfraError)(_unable)
@@ -148,13 +149,62 @@ def listening(host: str, port: int) -> socket.socket:
     return taken
 
 
+class _Guard:
+    """Token, size and count of every request, before anything of it is parsed."""
+
+    def __init__(self, app: ASGIApp, *, service: "_Service", max_body_bytes: int) -> None:
+        self._app, self._service, self._limit = app, service, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path, status = self._service.told_path(scope["path"]), 500  # unless it ends in an answer
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            with self._service.meters.seconds.labels(path).time():
+                await self._answer(scope, receive, sending)
+        finally:
+            self._service.meters.requests.labels(path, str(status)).inc()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (refusal := self._service.refusal(scope)) is not None:
+            await refusal(scope, receive, send)
+            return
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._limit:  # counted as it comes: a header may lie or be missing
+                await _error(413, f"the body exceeds {self._limit} bytes; send fewer at a time")(scope, receive, send)
+                return
+        read: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        async def again() -> Message:
+            nonlocal read
+            message, read = read, None
+            return message if message is not None else await receive()
+
+        await self._app(scope, again, send)
+
+
 class _Service:
     def __init__(self, live: LiveRetriever, config: ServiceConfig, reload: Callable[[], Catalogue] | None) -> None:
         self._live, self._config, self._reload = live, config, reload
         self._batched = BatchedSearch(live, window_ms=config.batch_window_ms)
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="change")
         self._changing = asyncio.Lock()
-        self._meters = Meters()
+        self.meters = Meters()
         self.waiting = 0
         self._paths = frozenset(path for path, _, _ in self.routes())
 
@@ -175,34 +225,19 @@ class _Service:
             ("/", "GET", self.index),
         ]
 
-    async def guard(self, request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Token, size and count of every request."""
-        path = request.url.path if request.url.path in self._paths else "/tools/" if _is_tool(request) else "other"
-        status = 500  # unless it ends in an answer
-        try:
-            with self._meters.seconds.labels(path).time():
-                refusal = await self._refusal(request)
-                response = refusal or await proceed(request)
-            status = response.status_code
-            return response
-        finally:
-            self._meters.requests.labels(path, str(status)).inc()
+    def told_path(self, path: str) -> str:
+        """What /metrics tells of a path: one of ours, and not any that somebody asks for."""
+        return path if path in self._paths else "/tools/" if path.startswith("/tools/") else "other"
 
-    async def _refusal(self, request: Request) -> Response | None:
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request without the token."""
         wanted = self._config.token
-        if wanted is not None and request.url.path != "/health":
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode("latin-1", "replace"), f"Bearer {wanted}".encode()):
-                return _error(401, "this service wants its bearer token", headers={"WWW-Authenticate": "Bearer"})
-        limit, size = self._config.max_body_bytes, 0
-        body = bytearray()
-        async for chunk in request.stream():  # counted as it comes: a header may lie or be missing
-            size += len(chunk)
-            if size > limit:
-                return _error(413, f"the body exceeds {limit} bytes; send fewer at a time")
-            body += chunk
-        request._body = bytes(body)  # what starlette itself sets once a body was read
-        return None
+        if wanted is None or scope["path"] == "/health":
+            return None
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if hmac.compare_digest(given, f"Bearer {wanted}".encode()):
+            return None
+        return _error(401, "this service wants its bearer token", headers={"WWW-Authenticate": "Bearer"})
 
     # --- searching ---
 
@@ -224,7 +259,7 @@ class _Service:
             problem = f"{self.waiting} queries wait already, of at most {limit}; try again in a moment"
             raise HTTPException(429, problem, headers={"Retry-After": "1"})
         self.waiting += len(queries)
-        self._meters.waiting.set(self.waiting)
+        self.meters.waiting.set(self.waiting)
         deadline = min(timeout_s or self._config.timeout_s, self._config.timeout_s)
         try:
             async with asyncio.timeout(deadline):
@@ -233,8 +268,8 @@ class _Service:
             raise HTTPException(504, f"no answer within {deadline} s; ask for less at a time") from None
         finally:
             self.waiting -= len(queries)
-            self._meters.waiting.set(self.waiting)
-        self._meters.queries.inc(len(queries))
+            self.meters.waiting.set(self.waiting)
+        self.meters.queries.inc(len(queries))
         return found
 
     # --- the catalogue ---
@@ -299,13 +334,9 @@ class _Service:
 
     async def metrics(self) -> Response:
         catalogue = self._live.catalogue
-        self._meters.tools.set(len(catalogue))
-        self._meters.version.set(catalogue.version)
-        return Response(generate_latest(self._meters.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _is_tool(request: Request) -> bool:
-    return request.url.path.startswith("/tools/")
+        self.meters.tools.set(len(catalogue))
+        self.meters.version.set(catalogue.version)
+        return Response(generate_latest(self.meters.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _tools(request: ToolsRequest) -> list[ToolDoc]:

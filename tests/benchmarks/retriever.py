@@ -1,6 +1,6 @@
 """The retriever side by side with the design that others ship, by hand: python -m tests.benchmarks.retriever --help.
 
-service   queries/s and latency at 1, 16 and 64 clients, against a handler that takes one request at a time
+service   queries/s and latency at 1, 16 and 64 clients, against handlers that take one request at a time
 size      time, recall against flat, memory and build time of flat, HNSW and IVF-PQ from 2,490 tools to a million
 change    time until one tool more or less is searched, in a catalogue of 100,000
 
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -32,7 +32,7 @@ from retriever.build import build_index
 from retriever.catalogue import Catalogue
 from retriever.config import IndexConfig, RetrieverConfig
 from retriever.documents import document_template
-from retriever.encoder import PACKAGED, load_encoder
+from retriever.encoder import PACKAGED, encoder_folder, load_encoder
 from retriever.live import LiveRetriever
 from retriever.sentences import sentences
 from retriever.service import RetrieveRequest, ServiceConfig, listening, make_app, passages
@@ -48,8 +48,39 @@ DENSE = RetrieverConfig(kind="dense", document="toolbench", query_cache_size=0)
 # --- the service ---
 
 
+def as_shipped(catalogue: Catalogue, cache: Path) -> FastAPI:
+    """The peer, written as servers of search agents are: the handler encodes with the library's own call, and searches.
+
+    One request at a time: what a synchronous handler comes to that many threads do not fight over.
+    """
+    import faiss
+
+    from retriever.sentence_api import SentenceTransformer
+
+    model = SentenceTransformer(str(encoder_folder(PACKAGED)), device="cpu")
+    documents = catalogue.documents(document_template(DENSE.document))
+    vectors = encode_documents(documents, load_encoder(PACKAGED), cache_dir=cache)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors))
+    tools = [tool.to_dict() for tool in catalogue]
+    app = FastAPI()
+
+    async def retrieve(request: RetrieveRequest) -> dict[str, Any]:
+        encoded = model.encode(request.queries, normalize_embeddings=True, show_progress_bar=False)
+        scores, places = index.search(encoded, request.topk or K)
+        return {
+            "result": [
+                [{"document": tools[place], "score": score} for place, score in zip(*row, strict=True)]
+                for row in zip(places.tolist(), scores.tolist(), strict=True)
+            ]
+        }
+
+    app.add_api_route("/retrieve", retrieve, methods=["POST"])
+    return app
+
+
 def one_at_a_time(catalogue: Catalogue, cache: Path) -> FastAPI:
-    """The peer: the usual server of search agents. A request's queries are encoded and searched before the next's."""
+    """The same design with our own encoder, search and answers: what is left is what batching gives."""
     retriever = build_index(_cached(DENSE, cache), catalogue)
     app = FastAPI()
 
@@ -69,16 +100,17 @@ def ours(catalogue: Catalogue, cache: Path) -> FastAPI:
 @contextmanager
 def serving(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path) -> Iterator[str]:
     """The address of an app in a process of its own."""
-    taken = listening("127.0.0.1", 0)
-    ready = multiprocessing.Event()
-    process = multiprocessing.Process(target=_serve, args=(make, folder, cache, taken, ready), daemon=True)
-    process.start()
-    assert ready.wait(300), "the service did not start"
-    try:
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-    finally:
-        process.terminate()
-        process.join()
+    context = multiprocessing.get_context("spawn")
+    with listening("127.0.0.1", 0) as taken:
+        ready = context.Event()
+        process = context.Process(target=_serve, args=(make, folder, cache, taken, ready), daemon=True)
+        process.start()
+        assert ready.wait(300), "the service did not start"
+        try:
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+        finally:
+            process.terminate()
+            process.join()
 
 
 def _serve(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path, taken: Any, ready: Any) -> None:
@@ -111,29 +143,33 @@ def measure_service(folder: Path, cache: Path) -> dict[str, Any]:
     """Medians over rounds, the two in turn; no query comes twice."""
     texts = [part for task in read_stabletoolbench(folder).tasks for part in sentences(task.instruction)]
     draws = random.Random(0)
-    figures: dict[str, dict[str, float]] = {"ours": {}, "peer": {}}
-    with serving(ours, folder, cache) as our_url, serving(one_at_a_time, folder, cache) as peer_url:
+    makers = {"ours": ours, "peer": as_shipped, "one_at_a_time": one_at_a_time}
+    figures: dict[str, dict[str, float]] = {name: {} for name in makers}
+    with ExitStack() as running:
+        urls = {name: running.enter_context(serving(make, folder, cache)) for name, make in makers.items()}
         for clients in (1, 16, 64):
             count = 64 if clients == 1 else 384
-            rates: dict[str, list[float]] = {"ours": [], "peer": []}
-            latencies: dict[str, list[float]] = {"ours": [], "peer": []}
+            rates: dict[str, list[float]] = {name: [] for name in makers}
+            latencies: dict[str, list[float]] = {name: [] for name in makers}
             for number in range(ROUNDS + 1):
-                for name, url in (("ours", our_url), ("peer", peer_url)):
+                for name, url in urls.items():
                     queries = [f"{draws.choice(texts)} {draws.randrange(10**6)}" for _ in range(count)]
                     took, seconds = asyncio.run(_load(url, queries, clients))
                     if number:  # the first round warms up
                         rates[name].append(count / took)
                         latencies[name] += seconds
-            for name in figures:
+            for name in makers:
                 p50, p99 = np.percentile(latencies[name], [50, 99]) * 1000
                 figures[name] |= {
                     f"queries_per_s_at_{clients}": round(median(rates[name]), 1),
                     f"p50_ms_at_{clients}": round(float(p50), 1),
                     f"p99_ms_at_{clients}": round(float(p99), 1),
                 }
-            print(f"{clients:3} clients: " + ", ".join(f"{n} {figures[n]}" for n in figures), flush=True)
+                print(f"{clients:3} clients, {name:14} {figures[name]}", flush=True)
     ratio = figures["ours"]["queries_per_s_at_64"] / figures["peer"]["queries_per_s_at_64"]
     p99, peer_p50 = figures["ours"]["p99_ms_at_64"], figures["peer"]["p50_ms_at_64"]
+    alone = {f"one_at_a_time_{figure}": value for figure, value in figures.pop("one_at_a_time").items()}
+    figures["peer"] |= alone
     return {
         **figures,
         "targets": {
