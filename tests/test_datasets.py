@@ -160,7 +160,7 @@ class TestStableToolBenchFormat:
 @pytest.fixture(scope="module")
 def bench() -> StableToolBench:
     if not DATA.is_dir():
-        pytest.skip(f"StableToolBench's solvable queries are not at {DATA}")
+        pytest.skip(f"needs ../shared/data: no StableToolBench at {DATA}")
     return read_stabletoolbench(DATA)
 
 
