@@ -19,9 +19,9 @@ from launch.display import Display, new_console
 from launch.manifest import attempt
 from retriever.base.errors import UserError
 from retriever.base.files import write_json
-from retriever.build import build_index, build_retriever
+from retriever.build import build_index, build_retriever, configured_encoder
 from retriever.config import RetrieverConfig
-from retriever.encoder import Encoder, load_encoder
+from retriever.encoder import Encoder
 from retriever.evaluation import (
     ALL,
     DEPTH,
@@ -163,7 +163,7 @@ class _Remembering:
 
     def __init__(self, config: RetrieverConfig) -> None:
         self._config = config
-        self.of = (config.encoder, config.pooling)
+        self.of = (config.encoder, config.pooling, config.dtype)
         self._encoder: Encoder | None = None
         self._known: dict[str, NDArray[np.float32]] = {}
 
@@ -178,6 +178,5 @@ class _Remembering:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            config = self._config
-            self._encoder = load_encoder(config.encoder, device=config.device, pooling=config.pooling)
+            self._encoder = configured_encoder(self._config)
         return self._encoder

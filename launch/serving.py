@@ -10,10 +10,9 @@ import uvicorn
 
 from configs.load import load_config
 from retriever.base.errors import UserError
-from retriever.build import build_index
+from retriever.build import build_index, configured_encoder
 from retriever.catalogue import Catalogue
 from retriever.config import TOKEN_VARIABLE, RetrieverConfig
-from retriever.encoder import load_encoder
 from retriever.journal import Journal
 from retriever.live import LiveRetriever
 from retriever.service import ServiceConfig, listening, make_app
@@ -59,11 +58,7 @@ def serve(
     settings = config.retriever
     if (log := None if journal is None else Journal(journal)) is not None:
         catalogue = log.replay(catalogue)
-    encoder = (
-        None
-        if settings.kind == "bm25"
-        else load_encoder(settings.encoder, device=settings.device, pooling=settings.pooling)
-    )
+    encoder = None if settings.kind == "bm25" else configured_encoder(settings)
     live = LiveRetriever(catalogue, lambda tools: build_index(settings, tools, encoder=encoder), log=log)
     app = make_app(live, service, reload=lambda: Catalogue.load(path))
     address, number = taken.getsockname()[:2]

