@@ -91,7 +91,7 @@ def evaluate(planned: Sequence[Trial], *, by: str, out: Path | None) -> None:
     with display.bar("searching", len(queries) * len(planned)) as advance:
         for trial in planned:
             tried = trial.config.retriever
-            chosen = encoder if (tried.encoder, tried.pooling) == encoder.of else None
+            chosen = encoder if _encoder_of(tried) == encoder.of else None
             retriever: Retriever = (
                 build_index(tried, world.catalogue, encoder=chosen)
                 if tried.url is None
@@ -158,12 +158,17 @@ def _record(
     }
 
 
+def _encoder_of(config: RetrieverConfig) -> tuple[str, str, str]:
+    """What makes two encoders the same."""
+    return config.encoder, config.pooling, config.dtype
+
+
 class _Remembering:
     """An encoder that is loaded when it is first asked and encodes a text once: trials share texts."""
 
     def __init__(self, config: RetrieverConfig) -> None:
         self._config = config
-        self.of = (config.encoder, config.pooling, config.dtype)
+        self.of = _encoder_of(config)
         self._encoder: Encoder | None = None
         self._known: dict[str, NDArray[np.float32]] = {}
 
