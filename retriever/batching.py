@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from retriever.catalogue import Catalogue
@@ -33,6 +34,7 @@ class BatchedSearch:
         self._waiting: list[_Waiter] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="search")  # always the same: OpenMP has a pool a thread
 
     @property
     def catalogue(self) -> Catalogue:
@@ -71,7 +73,7 @@ class BatchedSearch:
     async def _answer(self, waiters: Sequence[_Waiter], k: int) -> None:
         queries = [waiter.query for waiter in waiters]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, self._retriever.search, queries, k)
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._retriever.search, queries, k)
             for waiter, candidates in zip(waiters, found, strict=True):
                 if not waiter.answer.done():
                     waiter.answer.set_result(candidates)

@@ -418,7 +418,7 @@ class TestDense:
 
     def test_in_lower_precision_vectors_are_nearly_the_same_and_as_independent(self) -> None:
         texts = ["weather of a city", "send a message to an address " * 5, "amount", "flights from here to there"]
-        exact, lower = (load_encoder(PACKAGED, dtype=dtype) for dtype in ("float32", "bfloat16"))  # type: ignore[arg-type]
+        exact, lower = (load_encoder(PACKAGED, dtype=dtype) for dtype in ("float32", "bfloat16"))
         vectors = lower.encode(texts * 9)
         assert (vectors[:4] == np.stack([lower.encode([text])[0] for text in texts])).all()
         cosines = (vectors[:4] * exact.encode(texts)).sum(axis=1)
