@@ -9,6 +9,7 @@ The last line printed is JSON: {"benchmark", "ours", "peer", "targets"}.
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import random
 import tempfile
@@ -21,7 +22,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import httpx
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Response
@@ -129,23 +129,28 @@ def _serve(make: Callable[[Catalogue, Path], FastAPI], folder: Path, cache: Path
 
 
 async def _load(url: str, queries: Sequence[str], clients: int) -> tuple[float, list[float]]:
-    """Seconds in all, and of each request."""
+    """Seconds in all, and of each request. Plain sockets: a library's client would take as long as the search."""
     left = list(queries)
     seconds: list[float] = []
+    host, port = url.removeprefix("http://").split(":")
 
-    async def client(http: httpx.AsyncClient) -> None:
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
         while left:
-            asked = {"queries": [left.pop()], "topk": K, "return_scores": True}
+            asked = json.dumps({"queries": [left.pop()], "topk": K, "return_scores": True}).encode()
+            head = f"POST /retrieve HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
             started = time.perf_counter()
-            answer = await http.post(f"{url}/retrieve", json=asked)
+            writer.write(f"{head}content-length: {len(asked)}\r\n\r\n".encode() + asked)
+            answered = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            body = await reader.readexactly(int(answered.split("content-length: ")[1].split("\r\n")[0]))
             seconds.append(time.perf_counter() - started)
-            answer.raise_for_status()
+            assert answered.startswith("http/1.1 200"), answered
+            assert body.count(b'"score"') == K, body[:200]
+        writer.close()
 
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(limits=limits, timeout=120, trust_env=False) as http:
-        started = time.perf_counter()
-        await asyncio.gather(*(client(http) for _ in range(clients)))
-        return time.perf_counter() - started, seconds
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return time.perf_counter() - started, seconds
 
 
 def measure_service(folder: Path, cache: Path) -> dict[str, Any]:
