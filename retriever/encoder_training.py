@@ -56,7 +56,7 @@ def train_encoder(
     seed: int,
     log: StepLog = lambda step, steps, metrics: None,
 ) -> dict[str, Any]:
-    """Fine-tune the encoder of `retriever`, with its document text, prefixes and pooling, for a search by meaning.
+    """Fine-tune the encoder of `retriever`, with its document text, prefixes, pooling and dtype, to search by meaning.
 
     Writes it to `out` in Hugging Face's format and returns what is noted there. Goes on where an interrupted call with
     the same `out` stopped, at its last whole epoch. Raises UserError when `out` is there already, or when there is too
@@ -75,7 +75,7 @@ def train_encoder(
         return DenseRetriever(
             catalogue,
             document_template(retriever.document),
-            SentenceEncoder(model.eval()),
+            SentenceEncoder(model.eval(), dtype=retriever.dtype),
             query_prefix=retriever.query_prefix,
             document_prefix=retriever.document_prefix,
             query_cache_size=0,  # the model changes
@@ -91,7 +91,8 @@ def train_encoder(
     log(0, 1, {MEASURE: before})
     examples = make_examples(learned, retriever=untrained, config=config, seed=seed)
     # Named by everything that training depends on: what another config left behind is not gone on with.
-    facts = [SentenceEncoder(model, folder=start).fingerprint, asdict(config), seed, [asdict(one) for one in examples]]
+    encoder = SentenceEncoder(model, folder=start, dtype=retriever.dtype)
+    facts = [encoder.fingerprint, asdict(config), seed, [asdict(one) for one in examples]]
     checkpoints = out.with_name(f".{out.name}.{content_hash(facts)[:12]}.checkpoints")
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(checkpoints),
@@ -111,6 +112,7 @@ def train_encoder(
         report_to=[],
         disable_tqdm=True,
         use_cpu=device == "cpu",
+        bf16=retriever.dtype == "bfloat16",
     )
     trainer = SentenceTransformerTrainer(
         model=model,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -89,6 +90,21 @@ def test_learns_what_no_word_tells_and_what_it_writes_can_be_loaded(tiny: Path, 
     query, right, wrong = encoder.encode([f"find {WORDS[3][::-1]}x", f"{WORDS[3]} tool", f"{WORDS[4]} tool"])
     assert query @ right > query @ wrong
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]  # no checkpoints are left
+
+
+def test_learns_in_lower_precision_too(tiny: Path, tmp_path: Path) -> None:
+    config = EncoderTrainingConfig(epochs=12, batch_size=16, lr=5e-3, validation_share=0.2)
+    note = train_encoder(
+        searched(tiny, dtype="bfloat16"),
+        catalogue=CATALOGUE,
+        queries=QUERIES,
+        config=config,
+        out=tmp_path / "out",
+        seed=0,
+    )
+    assert note["validation_ndcg@5"]["after"] > 0.8
+    again = SentenceEncoder.load(tmp_path / "out", dtype="bfloat16").encode(["find x"])
+    assert again.dtype == np.float32
 
 
 def test_keeps_the_encoder_it_started_from_where_no_epoch_is_better(tiny: Path, tmp_path: Path) -> None:

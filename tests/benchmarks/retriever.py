@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -205,7 +206,7 @@ def grown(real: NDArray[np.float32], count: int, seed: int = 0) -> NDArray[np.fl
     for _ in range(8):  # the larger the noise, the farther the nearest
         scale = (low + high) / 2
         probe = next(_copies(real, 100, scale, seed + 1))
-        near = _nearest_cosine(probe, _copies(real, count, scale, seed))
+        near = _nearest_cosine(probe, chain([real], _copies(real, count - len(real), scale, seed)))
         low, high = (scale, high) if near > target else (low, scale)
     result = np.empty((count, real.shape[1]), dtype=np.float32)
     result[: len(real)] = real
