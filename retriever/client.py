@@ -11,6 +11,7 @@ import httpx
 
 from retriever.base.errors import InfraError, UserError
 from retriever.catalogue import Catalogue
+from retriever.config import TOKEN_VARIABLE
 from retriever.search import check_k
 from retriever.tools import Candidate, ToolDoc
 from retriever.words import QUERY_CHARS
@@ -54,6 +55,11 @@ class RemoteRetriever:
         """Raises UserError when nothing of ours answers there, or what answers holds other tools than this side."""
         try:
             answer = self._answer("GET", "catalogue", patience_s=_CHECK_S)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                raise UserError(
+                    f"retriever.url={self._url} wants its bearer token (HTTP 401); set {TOKEN_VARIABLE} to the same "
+                    "as the service's"
+                )
             served = answer.raise_for_status().json()
             tools, digest = served["tools"], served["content_hash"]
         except (InfraError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:

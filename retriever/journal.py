@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from retriever.base.errors import DataError, InfraError, UserError
-from retriever.base.files import read_jsonl
+from retriever.base.files import parse_lines
 from retriever.catalogue import Catalogue
 from retriever.entries import light, parse_tool
 from retriever.tools import ToolDoc
 
 _log = logging.getLogger(__name__)
+
+_START = b'{"catalogue": "'  # of every journal
 
 
 class ChangeLog(Protocol):
@@ -58,29 +60,37 @@ class Journal:
     def replay(self, catalogue: Catalogue) -> Catalogue:
         """`catalogue`, as read from its file, with every change that was kept.
 
-        A last line that breaks off was never acknowledged: it is dropped. Raises UserError when the changes are of
-        another catalogue, DataError for a line that fits nowhere.
+        A last line that breaks off was never acknowledged: it is told and dropped, once all else is found right. Raises
+        UserError when the file is no journal or its changes are of another catalogue, DataError for a line that fits
+        nowhere.
         """
-        self._drop_torn_line()
-        head, changes = None, list[tuple[int, dict[str, Any]]]()
-        for line, value in read_jsonl(self._path, what="journal"):
-            if "catalogue" in value:
-                head, changes = value, []
-            else:
-                changes.append((line, value))
-        if head is None and not changes:
-            self.replaced(catalogue)
-        elif head is None or head["catalogue"] != catalogue.content_hash:
+        content = self._path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        torn = content[whole:]
+        if not (content.startswith(_START) or (not whole and _START.startswith(torn))):
+            raise UserError(f"--journal {self._path} is a file of something else; give a path where there is none")
+        complete = _is_object(torn)  # all but the line feed was written
+        head, changes = self._read(content if complete else content[:whole])
+        known = head is not None and head.get("catalogue") == catalogue.content_hash
+        if changes and not known:
             raise UserError(
-                f"--journal {self._path}: its {len(changes)} changes are of another content of the catalogue's file; "
-                "remove the journal to drop them, give another, or bring the old file back"
+                f"--journal {self._path} holds {_changes(changes)} of another content of the catalogue's file; bring "
+                "the old file back, or drop them: remove the journal, or give another"
             )
-        if changes:
-            _log.warning("%s: %d changes since the catalogue's file was read", self._path, len(changes))
-        version = head.get("version") if head else catalogue.version
+        version = head.get("version") if head is not None and known else catalogue.version
         if not isinstance(version, int):
-            raise DataError(f"version {version!r} is no number", path=self._path, line=1)
-        return self._applied(catalogue.changed(version=version), changes)
+            raise DataError("the catalogue's line has no version; it is no journal of ours", path=self._path)
+        applied = self._applied(catalogue.changed(version=version), changes)
+        if complete:
+            os.write(self._file, b"\n")
+        elif torn:
+            os.ftruncate(self._file, whole)
+            _log.warning("%s: its last line breaks off and is dropped: %r", self._path, torn[:200])
+        if not known:
+            self.replaced(catalogue)
+        if changes:
+            _log.warning("%s: %s since the catalogue's file was read", self._path, _changes(changes))
+        return applied
 
     def changed(self, *, add: Sequence[ToolDoc], remove: Sequence[str]) -> None:
         """See `ChangeLog`. Raises InfraError, with the file as it was, when the change cannot be written."""
@@ -100,12 +110,16 @@ class Journal:
             for id in change["remove"]:
                 if added.pop(id, None) is None:
                     if id not in catalogue or id in removed:
-                        raise DataError(f"no tool {id!r} is there to remove", path=self._path, line=line)
+                        raise DataError(
+                            f"no tool {id!r} is there to remove; mend or delete this line", path=self._path, line=line
+                        )
                     removed.add(id)
             for entry in change["add"]:
                 tool = light(parse_tool(entry, path=self._path, line=line))
                 if tool.id in added or (tool.id in catalogue and tool.id not in removed):
-                    raise DataError(f"tool id {tool.id!r} is there already", path=self._path, line=line)
+                    raise DataError(
+                        f"tool id {tool.id!r} is there already; mend or delete this line", path=self._path, line=line
+                    )
                 added[tool.id] = tool
         version = catalogue.version + len(changes)
         return catalogue.changed(add=added.values(), remove=removed, version=version).compacted()
@@ -124,12 +138,26 @@ class Journal:
                 f"the change was not made: it cannot be kept in {self._path} ({error.strerror or error})"
             ) from None
 
-    def _drop_torn_line(self) -> None:
-        content = self._path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            _log.warning("%s: the last line breaks off; its change was never acknowledged and is dropped", self._path)
-            os.ftruncate(self._file, whole)
+    def _read(self, content: bytes) -> tuple[dict[str, Any] | None, list[tuple[int, dict[str, Any]]]]:
+        """The last line that names a catalogue, and what follows it, by line."""
+        head, changes = None, list[tuple[int, dict[str, Any]]]()
+        for line, value in parse_lines(content.splitlines(keepends=True), self._path):
+            if "catalogue" in value:
+                head, changes = value, []
+            else:
+                changes.append((line, value))
+        return head, changes
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _changes(changes: Sequence[object]) -> str:
+    return "1 change" if len(changes) == 1 else f"{len(changes)} changes"
 
 
 def _head(catalogue: Catalogue) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_another_catalogue_drops_the_changes(path: Path) -> None:
     again = replayed(path, new)
     assert again.tools == (*new.tools, SONG)
     assert again.version == last.version == 7
-    with pytest.raises(UserError, match="its 1 changes are of another content of the catalogue's file; remove"):
+    with pytest.raises(UserError, match="holds 1 change of another content"):
         replayed(path, TOOLS)
 
 
@@ -84,12 +84,41 @@ def test_a_line_that_breaks_off_was_never_acknowledged(path: Path) -> None:
     journal.close()
     whole = path.read_bytes()
     start = whole.rfind(b"\n", 0, -1) + 1
-    for end in range(start, len(whole)):
+    for end in range(start, len(whole) - 1):
         path.write_bytes(whole[:end])
         assert replayed(path).tools == (*TOOLS.tools, SONG)
         assert path.read_bytes() == whole[:start]
+    path.write_bytes(whole[:-1])  # all but the line feed: as whole as an editor leaves it
+    assert replayed(path).tools == (*TOOLS.tools, SONG, MAP)
+    assert path.read_bytes() == whole
     path.write_bytes(whole[:5])  # not even the first line: as good as new
     assert replayed(path).tools == TOOLS.tools
+
+
+@pytest.mark.parametrize("content", ["my notes", "{", '{"id": "a"}\n{"id": "b"}', "\n", '{"catalogue"\nx'])
+def test_a_file_of_something_else_is_left_alone(path: Path, content: str) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    if content == "{":  # the very beginning of a journal too
+        assert replayed(path).tools == TOOLS.tools
+        return
+    with pytest.raises(UserError, match="is a file of something else; give a path where there is none"):
+        replayed(path)
+    assert path.read_text() == content
+
+
+def test_without_changes_another_catalogue_may_be_served(path: Path) -> None:
+    assert replayed(path).tools == TOOLS.tools
+    new = Catalogue.of([*TOOLS.tools, MAP])
+    assert replayed(path, new).tools == new.tools
+    journal = Journal(path)
+    journal.replay(new)
+    journal.changed(add=[SONG], remove=[])
+    journal.close()
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="holds 1 change of another"):
+        replayed(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

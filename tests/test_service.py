@@ -327,7 +327,10 @@ class TestClient:
             other = Catalogue.of([*TOOLS.tools[1:], tool("another")])
             with pytest.raises(UserError, match=r"serves other tools \(4\) than this world's \(4\)"):
                 build_retriever(RetrieverConfig(url=url), other)
-        with serving(live, ServiceConfig(token="sesame")) as url, pytest.raises(UserError, match="401"):
+        with (
+            serving(live, ServiceConfig(token="sesame")) as url,
+            pytest.raises(UserError, match="TOOLSCOUT_RETRIEVER_TOKEN"),
+        ):
             build_retriever(RetrieverConfig(url=url), TOOLS)
 
     def test_an_evaluation_searches_there(

@@ -1,8 +1,8 @@
 """Serve search over a catalogue by HTTP, for many workers or for others' clients.
 
-POST /search, /retrieve (Search-R1's protocol), /tools (add; PUT updates, DELETE removes, GET gives them all) and
-/reload; GET /health and /metrics. Changes through /tools are kept in memory, and with --journal on disk; the
-catalogue's own file is never written.
+POST /search, /retrieve (Search-R1's protocol), /tools (add; PUT replaces whole tools by id, DELETE removes, GET gives
+them all) and /reload; GET /tools/ID, /catalogue, /health and /metrics. Changes through /tools are kept in memory, and
+with --journal on disk; the catalogue's own file is never written.
 
 examples:
   toolscout retriever serve tools.jsonl
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal",
         type=Path,
         metavar="FILE.jsonl",
-        help="keep changes there, so that a restart goes on with them; a /reload drops them",
+        help="keep changes there, so that a restart goes on with them; a /reload drops them, and a catalogue's file "
+        "that was edited meanwhile is not started with before they are dropped",
     )
     parser.add_argument("--window-ms", type=float, metavar="MS", help="how long a query waits for company (default: 2)")
     parser.add_argument(

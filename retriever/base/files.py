@@ -85,20 +85,25 @@ def read_jsonl(path: str | Path, *, what: str, on_bad: OnBad = refuse) -> Iterat
     except OSError as error:
         raise UserError(f"{what}: {found} cannot be read ({error.strerror or error}); check its permissions") from None
     with opened as file:
-        for number, raw in enumerate(_lines(file, found), start=1):
-            if len(raw) > _LINE_BYTES:
-                raise DataError(f"exceeds {_LINE_BYTES:,} bytes; one JSON object a line", path=found, line=number)
-            if not raw.strip():
-                continue
-            try:
-                value = json.loads(raw.decode("utf-8"))
-            except (ValueError, RecursionError) as error:
-                on_bad(DataError(f"not valid JSON ({error}); mend or delete this line", path=found, line=number))
-                continue
-            if isinstance(value, dict):
-                yield number, value
-            else:
-                on_bad(DataError(f"expected a JSON object, got {type(value).__name__}", path=found, line=number))
+        yield from parse_lines(_lines(file, found), found, on_bad=on_bad)
+
+
+def parse_lines(lines: Iterable[bytes], path: Path, *, on_bad: OnBad = refuse) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(1-based line number, object) of each non-blank line, as `read_jsonl` gives them; `path` is for messages."""
+    for number, raw in enumerate(lines, start=1):
+        if len(raw) > _LINE_BYTES:
+            raise DataError(f"exceeds {_LINE_BYTES:,} bytes; one JSON object a line", path=path, line=number)
+        if not raw.strip():
+            continue
+        try:
+            value = json.loads(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            on_bad(DataError(f"not valid JSON ({error}); mend or delete this line", path=path, line=number))
+            continue
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            on_bad(DataError(f"expected a JSON object, got {type(value).__name__}", path=path, line=number))
 
 
 def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
