@@ -20,9 +20,9 @@ TOKEN_VARIABLE = "TOOLSCOUT_RETRIEVER_TOKEN"  # a service's bearer token is in t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
-    """How vectors are searched. The defaults of the approximate kinds are for a million tools."""
+    """How vectors are searched. IVF-PQ's defaults are for a million tools."""
 
-    kind: IndexKind = "flat"  # exact; hnsw and ivfpq look at a part, from some 200,000 tools on
+    kind: IndexKind = "flat"  # exact; hnsw and ivfpq look at a part: hnsw up to some 50,000 tools, ivfpq beyond
     hnsw_links: int = 16  # neighbours of a vector: memory and recall
     hnsw_build: int = 80  # candidates while building: time and recall
     hnsw_search: int = 64  # candidates while searching: time and recall
