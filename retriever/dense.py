@@ -66,13 +66,11 @@ class DenseRetriever:
 
     def rebuilt(self, catalogue: Catalogue) -> "DenseRetriever":
         """See `IndexedRetriever`. Nothing is encoded again."""
-        parts = [] if self._index is None else [self._index.vectors]
-        parts += [] if self._added is None else [self._added]
         live = [slot for slot in range(self._catalogue.slots) if slot not in self._catalogue.holes]
         changed = copy.copy(self)
         changed._catalogue, changed._index, changed._added = catalogue, None, None
         if live:
-            changed._index = VectorIndex(np.concatenate(parts)[live], self._settings, cache_dir=self._cache_dir)
+            changed._index = VectorIndex(np.concatenate(self._parts())[live], self._settings, cache_dir=self._cache_dir)
         return changed
 
     def encoded_query(self, query: str) -> str:
@@ -106,12 +104,15 @@ class DenseRetriever:
             encoded = self._vectors(list(texts.values()))
             for start in range(0, len(texts), ROWS):
                 block = encoded[start : start + ROWS]
-                parts = [] if self._index is None else [self._index.vectors]
-                parts += [] if self._added is None else [self._added]
-                scores = [cosines(block, vectors) for vectors in parts]
+                scores = [cosines(block, vectors) for vectors in self._parts()]
                 result[list(texts)[start : start + ROWS]] = np.concatenate(scores, axis=1)
         dug(self._catalogue, result)
         return result
+
+    def _parts(self) -> list[NDArray[np.float32]]:
+        """The vectors of all slots, in their order: those indexed, and those added."""
+        indexed = None if self._index is None else self._index.vectors
+        return [vectors for vectors in (indexed, self._added) if vectors is not None]
 
     def _nearest(self, vectors: NDArray[np.float32], k: int) -> list[tuple[Candidate, ...]]:  # [Q ≤ 16, D]
         indexed = 0 if self._index is None else self._index.count
