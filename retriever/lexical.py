@@ -2,10 +2,12 @@
 
 import copy
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,23 @@ from retriever.documents import DocumentTemplate
 from retriever.search import check_k, dug, ranked
 from retriever.tools import Candidate, ToolDoc
 from retriever.words import STOP_WORDS, StopWords, clean_query, tokens
+
+
+def _bm25s() -> ModuleType:
+    """bm25s without JAX, which it would start where it is installed: that takes three quarters of a GPU's memory."""
+    if "jax" in sys.modules:
+        import bm25s
+    else:
+        sys.modules["jax"] = None  # type: ignore[assignment]  # an import of it fails
+        try:
+            import bm25s
+        finally:
+            del sys.modules["jax"]
+    module: ModuleType = bm25s
+    return module
+
+
+bm25s = _bm25s()
 
 _Postings = Mapping[str, tuple[tuple[int, float], ...]]  # word → (place among the added, weight) of each that has it
 
@@ -39,7 +58,7 @@ class LexicalRetriever:
         self._template = template
         self._stop_words = stop_words if isinstance(stop_words, frozenset) else STOP_WORDS[stop_words]
         self._k1, self._b = k1, b
-        self._index: bm25s.BM25 | None = None  # None: no tool has a word
+        self._index: Any = None  # a bm25s.BM25; None: no tool has a word
         self._indexed = catalogue.slots  # tools behind these are in the postings
         self._postings: _Postings = {}
         self._posted = 0

@@ -50,7 +50,11 @@ class RayPool:
         self._weights: Any = None  # object reference of the last update
         self._version = 0
         self._workers = [self._start() for _ in range(rollout.workers)]
-        self._result([worker.process_id.remote() for worker in self._workers])
+        try:
+            self._result([worker.process_id.remote() for worker in self._workers])
+        except InfraError:
+            self.close()
+            raise
 
     @property
     def process_ids(self) -> list[int]:
@@ -134,7 +138,13 @@ class RayPool:
                 raise error.cause from None
             raise
         except self._ray.exceptions.RayError as error:
-            raise InfraError(f"a rollout worker died: {str(error).strip().splitlines()[0]}") from error
+            raise InfraError(f"a rollout worker died: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """Ray's first line and, where that is only where it happened, the last: what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if len(lines) == 1 or "creation task" not in lines[0] else f"{lines[0]}: {lines[-1]}"
 
 
 def _start_cluster(ray: Any, cores: int) -> None:

@@ -222,7 +222,7 @@ class TransformersEngine:
         length = int(positions.max()) + 1
         output = self._forward(self._network, ids_tensor, positions, slice(0, count), length, _LENGTH_BUCKET)
         self.decoded_tokens += len(jobs)
-        self._sample(jobs, output.logits[[job.row for job in jobs], -1].float().cpu())
+        self._sample(jobs, output.logits[[job.row for job in jobs], -1].float())
 
     def _forward(
         self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, length: int, bucket: int
@@ -249,11 +249,12 @@ class TransformersEngine:
 
     def _sample(self, jobs: Sequence[_Job], logits: Tensor) -> None:
         """Append one token to each job; finished ones resolve. `logits` [len(jobs), V] fp32."""
-        temperatures = torch.tensor([job.request.sampling.temperature for job in jobs])
+        device = logits.device
+        temperatures = torch.tensor([job.request.sampling.temperature for job in jobs], device=device)
         greedy = temperatures == 0
         scaled = logits / torch.where(greedy, 1.0, temperatures)[:, None]
         logprobs = torch.log_softmax(scaled, dim=-1)
-        uniform = torch.tensor([job.random.random() for job in jobs], dtype=torch.float64)
+        uniform = torch.tensor([job.random.random() for job in jobs], dtype=torch.float64, device=device)
         cumulative = logprobs.double().exp().cumsum(-1)
         drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
         drawn = drawn.clamp(max=logits.shape[-1] - 1)

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs.types import Task
 from envs.worlds.world import build_world
-from retriever.base.errors import IntegrityError
+from retriever.base.errors import InfraError, IntegrityError
 from retriever.config import RetrieverConfig
 from rollout.config import GroupPlan, ModelConfig
 from rollout.policy import load_model, trainable
@@ -98,6 +99,11 @@ def pool() -> Iterator[RayPool]:
     pool = RayPool(SPEC)
     yield pool
     pool.close()
+
+
+def test_a_worker_that_cannot_be_built_says_why(tmp_path: Path) -> None:
+    with pytest.raises(InfraError, match=r"creation task.*no tokenizer could be loaded"):
+        RayPool(replace(SPEC, model_path=str(tmp_path)))
 
 
 def test_two_workers_play_as_one_process_does(pool: RayPool, local: LocalPool) -> None:

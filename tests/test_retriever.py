@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -552,6 +553,21 @@ class TestSentences:
     def test_want_the_whole_catalogue_scored(self) -> None:
         with pytest.raises(UserError, match="sentence_weight=0.5 scores the whole catalogue, and its 4 tools exceed"):
             build("hybrid", sentence_weight=0.5, exact_fusion_limit=3)
+
+
+def test_searching_by_words_does_not_start_jax(tmp_path: Path) -> None:
+    """Where it is installed, bm25s would, and JAX takes most of a GPU's memory at its first operation."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("print('jax was imported')\n")
+    (tmp_path / "jax" / "lax.py").write_text("")
+    said = subprocess.run(
+        [sys.executable, "-c", "import retriever.lexical, sys; print('jax' in sys.modules); import jax"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["False", "jax", "was", "imported"]  # there for who wants it
 
 
 def test_stop_words_are_derived_from_what_asks_and_does_not_tell() -> None:

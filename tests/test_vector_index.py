@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -136,7 +137,10 @@ def test_is_built_once_and_read_again_until_vectors_or_settings_change(kind: str
     assert file.stat().st_size > 1_000
 
 
-def test_without_a_gpu_the_cpu_searches_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_gpu_the_cpu_searches_and_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)  # of faiss-gpu there may be some
     assert len(index("flat", gpu=True).search(QUERIES, 5)) == 16
     assert "sees no GPU, so the CPU searches; install faiss-gpu" in caplog.text
 
