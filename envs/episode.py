@@ -10,7 +10,8 @@ from typing import Protocol
 
 from envs.config import EnvConfig
 from envs.dialects import SEARCH, SEARCH_SCHEMA, SELECT, SELECT_SCHEMA, tool_json
-from envs.executors import Executor, invalid_arguments
+from envs.executors.arguments import invalid_arguments
+from envs.executors.executor import Executor
 from envs.types import (
     Observation,
     Phase,
@@ -24,6 +25,7 @@ from envs.types import (
     ToolStatus,
 )
 from envs.view import ToolView
+from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_random
 from retriever.tools import Candidate, ToolDoc
 
@@ -193,4 +195,7 @@ class ExecutionPhase:
         if problem is not None:
             asked = ToolCall(name=tool.id, arguments=arguments)
             return ToolResult(call=asked, status=ToolStatus.INVALID_ARGUMENTS, text=problem)
-        return await self._executor.call(tool, arguments)
+        result = await self._executor.call(tool, arguments)
+        if result.status is ToolStatus.INFRA_ERROR:
+            raise InfraError(f"{tool.id}: {result.text}")  # no reply to learn from: the episode is played again
+        return result

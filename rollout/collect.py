@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from envs.config import EnvConfig
 from envs.episode import Env, ExecutionPhase, RetrievalPhase, Search
-from envs.executors import Executor
+from envs.executors.executor import Executor
 from envs.types import Observation, StopReason, Task
 from envs.view import ToolView
 from retriever.base.errors import InfraError
@@ -176,16 +176,17 @@ class _Play:
     async def _execution_once(self, retrieved: _Retrieved, index: int) -> Trajectory:
         of, parent = self._of, retrieved.trajectory
         assert of._executor is not None, "an execution was planned where nothing can be executed"
-        env = ExecutionPhase(
-            task=self._task, toolset=retrieved.toolset, executor=of._executor, config=of._env, view=retrieved.view
-        )
-        if of._env.context == "fresh":
-            context = _Context(ids=[], pending=of._renderer.prompt_ids(env.prompt()), index=1)
-        else:
-            pending = of._renderer.observation_ids([env.handover()])
-            context = _Context(ids=list(retrieved.context.ids), pending=pending, index=0)
         id = f"{self._task.id}/x{index}"
-        turns, stop, failure, seconds = await self._run(env, context, id, derive_seed(self._seed, "x", index))
+        async with of._executor.session() as executor:
+            env = ExecutionPhase(
+                task=self._task, toolset=retrieved.toolset, executor=executor, config=of._env, view=retrieved.view
+            )
+            if of._env.context == "fresh":
+                context = _Context(ids=[], pending=of._renderer.prompt_ids(env.prompt()), index=1)
+            else:
+                pending = of._renderer.observation_ids([env.handover()])
+                context = _Context(ids=list(retrieved.context.ids), pending=pending, index=0)
+            turns, stop, failure, seconds = await self._run(env, context, id, derive_seed(self._seed, "x", index))
         answer = turns[-1].message.answer if turns and stop is StopReason.ANSWERED else None
         return replace(
             parent,

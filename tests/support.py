@@ -1,12 +1,15 @@
 """Small real implementations of our Protocols, for tests."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS
+from envs.executors.executor import Stateless
+from envs.executors.functions import FunctionBackend
+from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import Task, ToolResult
 from envs.worlds.made_up import MadeUpEpisode, made_up_episode
 from retriever.tools import Candidate, ToolDoc
@@ -20,7 +23,15 @@ from rollout.weights import WeightUpdate
 from train.nano.curriculum import NANO_ENV
 
 
-class MadeUpWorld:
+def functions_executor(
+    call: Callable[[str, Mapping[str, Any]], str], *, timeout_s: float = 5.0, observation_chars: int = 100
+) -> RoutedExecutor:
+    """Runs `call(tool id, arguments)`."""
+    limits = CallLimits(timeout_s=timeout_s, observation_chars=observation_chars)
+    return RoutedExecutor({"python": FunctionBackend(call)}, limits)
+
+
+class MadeUpWorld(Stateless):
     """Many made-up tasks at once: a search and an executor that know which task they serve."""
 
     def __init__(self, count: int, seed: int = 7) -> None:

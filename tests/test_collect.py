@@ -11,8 +11,10 @@ import pytest
 
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS, SEARCH, SELECT
-from envs.executors import FunctionExecutor
-from envs.types import Phase, PolicyMessage, SearchRecord, StopReason, Task, ToolCall, ToolResult
+from envs.executors.backend import Reply
+from envs.executors.executor import Stateless
+from envs.executors.routed import CallLimits, RoutedExecutor
+from envs.types import Phase, PolicyMessage, SearchRecord, StopReason, Task, ToolCall
 from retriever.base.errors import InfraError
 from retriever.tools import Candidate, ToolDoc
 from rewards.config import RewardConfig
@@ -21,6 +23,7 @@ from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.renderer import Renderer
 from rollout.types import Completion, FinishReason, Sampling, TaskRollouts, Trajectory
+from tests.support import functions_executor
 from train.nano.curriculum import tokenizer_texts
 from train.nano.model import train_tokenizer
 from train.objectives import decoupled_groups
@@ -110,7 +113,7 @@ async def search(query: str, k: int) -> Sequence[Candidate]:
     return [Candidate(tool=tool, score=-rank, rank=rank) for rank, tool in enumerate(list(TOOLS.values())[:k], start=1)]
 
 
-EXECUTOR = FunctionExecutor(lambda name, arguments: f"{name} of {arguments['x']}", timeout_s=5, observation_chars=100)
+EXECUTOR = functions_executor(lambda name, arguments: f"{name} of {arguments['x']}", observation_chars=100)
 LIMITS = RolloutConfig(max_new_tokens=32)
 
 
@@ -263,12 +266,13 @@ def test_search_and_tools_may_fail_us_too() -> None:
     (rollouts,) = collect(Cast(BOTH), GroupPlan(group_size=1), search=unreachable)
     assert rollouts.retrieval[0].failure == "the retriever refused the connection"
 
-    class Gone:
-        async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
+    class Gone(Stateless):
+        async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
             raise InfraError("the tool server is gone")
 
-    (rollouts,) = collect(Cast(BOTH), GroupPlan(group_size=1), executor=Gone())
-    assert rollouts.executions[0].failure == "the tool server is gone"
+    gone = RoutedExecutor({"python": Gone()}, CallLimits(infra_retries=1))
+    (rollouts,) = collect(Cast(BOTH), GroupPlan(group_size=1), executor=gone)
+    assert rollouts.executions[0].failure == "add: error: the tool server is gone"
     assert rollouts.executions[0].selection == ("add", "root")  # the retrieval phase itself was sound
 
 

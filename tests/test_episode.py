@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from envs.config import EnvConfig
 from envs.dialects import SEARCH, SELECT
 from envs.episode import EXECUTION_RULES, ExecutionPhase, RetrievalPhase
-from envs.executors import FunctionExecutor, cut, invalid_arguments
+from envs.executors.arguments import invalid_arguments
+from envs.executors.routed import cut
 from envs.types import (
     Observation,
     ParseFailure,
@@ -26,6 +27,7 @@ from envs.types import (
 )
 from envs.view import ToolView, label_of
 from retriever.tools import Candidate, ToolDoc
+from tests.support import functions_executor
 
 TASK = Task(id="t", instruction="What is the root of 4 + 5?")
 
@@ -365,7 +367,7 @@ def run_tool(tool_id: str, arguments: Mapping[str, Any]) -> str:
     return "done"
 
 
-EXECUTOR = FunctionExecutor(run_tool, timeout_s=0.2, observation_chars=40)
+EXECUTOR = functions_executor(run_tool, timeout_s=0.2, observation_chars=40)
 TOOLSET = (ADD, *map(tool, ("raise", "raise_silently", "run_dry", "time_out_itself", "hang", "chatter")))
 
 

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerFast
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS, SEARCH, SELECT, PaperDialect, Qwen3Dialect, tool_json
 from envs.episode import EXECUTION_RULES, RETRIEVAL_RULES
-from envs.executors import FunctionExecutor
 from envs.types import PolicyMessage, Task, ToolCall
 from retriever.tools import Candidate, ToolDoc
 from rollout.collect import Collector
@@ -19,6 +18,7 @@ from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.renderer import Renderer
 from rollout.types import Completion, FinishReason, Sampling, TaskRollouts
+from tests.support import functions_executor
 from train.segments import Objective, Segment, segments_of
 
 
@@ -137,7 +137,7 @@ def play(dialect: str, context: Any, said: Sequence[PolicyMessage] = SAID) -> tu
         engine=engine,
         renderer=renderer,
         search=search,
-        executor=FunctionExecutor(run_tool, timeout_s=5, observation_chars=100),
+        executor=functions_executor(run_tool, observation_chars=100),
         env=EnvConfig(dialect=dialect, context=context, candidate_line="{label}. {description}"),  # type: ignore[arg-type]
         rollout=RolloutConfig(),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
+from envs.executors.executor import Stateless
 from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from envs.view import label_of, made_up_word
 from envs.worlds.made_up_words import (
@@ -41,7 +42,7 @@ Style = Literal["words", "phrases"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeUpEpisode:
+class MadeUpEpisode(Stateless):
     """One task with everything needed to play it: an oracle in place of a retriever, and a table in place of tools."""
 
     task: Task

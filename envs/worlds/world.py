@@ -7,7 +7,9 @@ from typing import Any, Literal
 from envs.config import EnvConfig
 from envs.datasets.stabletoolbench import read_stabletoolbench
 from envs.datasets.user_files import read_tasks
-from envs.executors import Executor, FunctionExecutor
+from envs.executors.executor import Executor
+from envs.executors.functions import FunctionBackend
+from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import Task
 from envs.worlds.embedded import EmbeddedWorld
 from retriever.base.errors import UserError
@@ -48,7 +50,8 @@ class World:
         """What runs this world's calls under the limits of `env`."""
         if self.call is None:
             return None
-        return FunctionExecutor(self.call, timeout_s=env.call_timeout_s, observation_chars=env.observation_chars)
+        limits = CallLimits(timeout_s=env.call_timeout_s, observation_chars=env.observation_chars)
+        return RoutedExecutor({"python": FunctionBackend(self.call)}, limits)
 
 
 def build_world(config: WorldConfig) -> World:
