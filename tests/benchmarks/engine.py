@@ -24,6 +24,7 @@ def main() -> None:
     torch.set_num_threads(1)
     random = Random(0)
     model = load_model(base_path(), ModelConfig())
+    model.generation_config.eos_token_id = None  # both go on to the end
     prompts = [[random.randrange(256, 2000) for _ in range(random.randint(60, 240))] for _ in range(PROMPTS)]
     engine = TransformersEngine(model, stop_ids=[], config=RolloutConfig())
     sampling = Sampling(temperature=0.0, max_new_tokens=NEW_TOKENS)
@@ -46,9 +47,7 @@ def main() -> None:
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        made = model.generate(
-            ids, attention_mask=mask, do_sample=False, min_new_tokens=NEW_TOKENS, max_new_tokens=NEW_TOKENS
-        )
+        made = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=NEW_TOKENS)
         found["theirs"] = made[:, width:].tolist()
 
     mine, peers, ratio = side_by_side(ours, theirs, names=("engine", "transformers generate"))
