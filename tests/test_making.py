@@ -1,0 +1,139 @@
+"""Tasks made from tools: every gold call was executed, no two are the same, and held-out tools stay held out."""
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.executors.arguments import invalid_arguments
+from envs.making.arguments import draw_arguments
+from envs.making.drafts import TemplateWriter
+from envs.making.make import MadeTasks, MakingConfig, make_tasks
+from envs.worlds.embedded import EmbeddedWorld
+from retriever.base.errors import InfraError, UserError
+from retriever.catalogue import Catalogue
+from retriever.tools import ToolDoc
+from tests.support import functions_executor
+
+COUNTED: list[str] = []
+
+
+def tool(name: str, description: str = "Do it. Well.", **properties: Any) -> ToolDoc:
+    return ToolDoc(
+        id=f"t/{name}",
+        name=name,
+        description=description,
+        parameters={"type": "object", "properties": properties, "required": [*properties]},
+    )
+
+
+def run_tool(name: str, arguments: Mapping[str, Any]) -> str:
+    if name == "t/fails":
+        raise ValueError("never")
+    if name == "t/silent":
+        return " \n"
+    if name == "t/counts":
+        COUNTED.append(name)
+        return str(len(COUNTED))
+    if name == "t/long":
+        return "x" * 300
+    return f"{name} {sorted(arguments.items())}"
+
+
+def made(*tools: ToolDoc, **settings: Any) -> MadeTasks:
+    config = MakingConfig(**{"unseen_share": 0.0, **settings})
+    executor = functions_executor(run_tool, observation_chars=1000)
+    return asyncio.run(make_tasks(Catalogue.of(tools), executor, TemplateWriter(), config))
+
+
+def test_a_task_asks_for_a_call_that_was_made() -> None:
+    found = made(tool("add", "Add a number. Fast.", by={"type": "integer", "examples": [7]}), held_out_share=0.0)
+    (task,) = found.tasks
+    assert found.left_out == {"the same call was written before": 3}
+    assert (task.id, task.split, task.gold_tools, task.tags) == ("t/add#1", "train", ("t/add",), ("single",))
+    assert task.gold_calls is not None
+    assert task.gold_calls[0].arguments == {"by": 7}
+    assert task.gold_answer == "t/add [('by', 7)]"
+    assert "dd a number" in task.instruction
+    assert "y 7" in task.instruction
+
+
+def test_what_fails_says_nothing_or_cannot_be_asked_for_is_left_out() -> None:
+    unknown = tool("unknown", x={"type": "string", "pattern": "^[A-Z]{3}$"})
+    found = made(tool("fails"), tool("silent"), unknown, per_tool=1)
+    assert found.tasks == ()
+    assert found.left_out == {
+        "the call ended as tool_error": 1,
+        "the call said nothing": 1,
+        "nothing could be written for the tool": 1,
+    }
+
+
+def test_a_reply_that_changes_or_is_long_is_no_gold_answer() -> None:
+    answers = [(task.gold_answer, task.gold_calls is not None) for task in made(tool("counts"), tool("long")).tasks]
+    assert answers == [(None, True), (None, True)]
+
+
+def test_tools_are_held_out_as_a_whole_and_a_seed_makes_the_same_tasks() -> None:
+    tools = [tool(f"n{number}", x={"type": "integer"}) for number in range(20)]
+    found = made(*tools, unseen_share=0.25, per_tool=5, seed=3)
+    splits: dict[str, set[str]] = {}
+    for task in found.tasks:
+        assert task.gold_tools is not None
+        splits.setdefault(task.gold_tools[0], set()).add("test" if task.split == "test" else "trained")
+    assert sorted(map(sorted, splits.values())) == [["test"]] * 5 + [["trained"]] * 15
+    assert {task.split for task in found.tasks} == {"train", "held_out", "test"}
+    assert found == made(*tools, unseen_share=0.25, per_tool=5, seed=3)
+    assert found.tasks != made(*tools, unseen_share=0.25, per_tool=5, seed=4).tasks
+    calls = [(task.gold_tools, str(task.gold_calls)) for task in found.tasks]
+    assert len({*calls}) == len(calls)
+
+
+def test_a_machine_that_fails_ends_it() -> None:
+    executor = functions_executor(run_tool, timeout_s=5)
+
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise InfraError("no workers")
+
+    executor._backends["python"].run = broken  # type: ignore[method-assign]
+    with pytest.raises(InfraError, match="t/add: error: no workers"):
+        asyncio.run(make_tasks(Catalogue.of([tool("add")]), executor, TemplateWriter(), MakingConfig(unseen_share=0)))
+
+
+@given(st.integers(0, 2**32))
+def test_what_is_drawn_fits_the_schema(seed: int) -> None:
+    random = Random(seed)
+    schema = {
+        "type": "object",
+        "required": ["n", "s", "d", "l", "o", "u", "h"],
+        "properties": {
+            "n": {"type": "integer", "minimum": -5, "maximum": 5, "multipleOf": 2},
+            "s": {"type": "string", "minLength": 12, "maxLength": 20},
+            "d": {"type": "string", "format": "date"},
+            "l": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2, "maxItems": 3},
+            "o": {"type": "object", "properties": {"f": {"type": "number", "maximum": 0}}, "required": ["f"]},
+            "u": {"anyOf": [{"type": "string", "pattern": "x"}, {"type": ["null", "boolean"]}]},
+            "h": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "x": {"type": "string", "pattern": "never"},
+        },
+    }
+    drawn = draw_arguments(schema, random)
+    assert drawn is not None  # the optional one that cannot be made up is left out again
+    assert invalid_arguments(schema, drawn) is None
+
+
+def test_nearly_every_tool_of_the_world_can_be_asked_for() -> None:
+    world = EmbeddedWorld.build(0)
+    drawn = [draw_arguments(tool.parameters, Random(1)) for tool in world.tools]
+    assert sum(arguments is not None for arguments in drawn) >= 0.95 * len(drawn)
+
+
+@pytest.mark.parametrize("wrong", [{"per_tool": 0}, {"unseen_share": 1.0}, {"held_out_share": -0.1}])
+def test_settings_that_make_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(UserError, match=name):
+        MakingConfig(**wrong)
