@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs.load import PRESETS, load_config
 from envs.config import EnvConfig
+from envs.executors.config import ExecutorConfig
 from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
 from retriever.config import EncoderTrainingConfig, RetrieverConfig
@@ -27,6 +28,7 @@ class RunConfig:
     world: WorldConfig = field(default_factory=WorldConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     sft: SftConfig = field(default_factory=SftConfig)
@@ -40,13 +42,18 @@ class RunConfig:
         if self.seed < 0:
             raise UserError(f"seed={self.seed} is negative; give 0 or more")
 
+    @property
+    def executes(self) -> bool:
+        """Whether tools can be called, and not only searched and selected."""
+        return self.world.executes or self.executor.executes
+
     def check_trainable(self) -> None:
         """Raises UserError for a GRPO run that could only fail, or train nothing, later on."""
         grpo, model = self.grpo, self.model
-        if not self.world.executes and grpo.gate != "closed":
+        if not self.executes and grpo.gate != "closed":
             raise UserError(
-                f"grpo.gate={grpo.gate}: the tools of world.kind={self.world.kind} cannot be executed yet; "
-                "give grpo.gate=closed to train searching and selecting alone"
+                f"grpo.gate={grpo.gate}: nothing runs the tools of world.kind={self.world.kind}; say in executor what "
+                "does, or give grpo.gate=closed to train searching and selecting alone"
             )
         if model.dtype == "bfloat16" and not model.lora and grpo.deepspeed is None:
             raise UserError(

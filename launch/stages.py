@@ -98,7 +98,7 @@ class Stages:
         model = load_model(model_path, config.model)  # before any worker tries, who could tell less well what is wrong
         pool = self.pool(model_path)
         pool.push(weight_update(0, trainable(model)))
-        plan = GroupPlan(group_size=1, gate="off" if self.config.world.executes else "closed")
+        plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance:
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
@@ -167,11 +167,11 @@ class Stages:
             engine=ScriptedEngine(renderer, expert),
             renderer=renderer,
             search=BatchedSearch(self.retriever).search,
-            executor=self.world.executor(config.env),
+            executor=self.world.executor(config.env, config.executor),
             env=config.env,
             rollout=config.rollout,
         )
-        gate: Literal["gold", "closed"] = "gold" if config.world.executes else "closed"
+        gate: Literal["gold", "closed"] = "gold" if config.executes else "closed"
         plan = GroupPlan(group_size=1, gate=gate, hidden=self.world.unseen_tools)
         sampling = Sampling(max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar("expert trajectories", 1) as advance:
@@ -275,6 +275,7 @@ class Stages:
                 retriever=config.retriever,
                 env=config.env,
                 rollout=config.rollout,
+                executor=config.executor,
             )
             self._pool = (anchor, RayPool(spec))
         return self._pool[1]

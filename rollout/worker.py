@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS
+from envs.executors.config import ExecutorConfig
 from envs.types import Task
 from envs.worlds.world import WorldConfig, build_world
 from retriever.batching import BatchedSearch
@@ -34,6 +35,7 @@ class WorkerSpec:
     retriever: RetrieverConfig
     env: EnvConfig
     rollout: RolloutConfig
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 class RolloutWorker:
@@ -52,7 +54,7 @@ class RolloutWorker:
             engine=self._engine,
             renderer=renderer,
             search=search.search,
-            executor=world.executor(spec.env),
+            executor=world.executor(spec.env, spec.executor),
             env=spec.env,
             rollout=spec.rollout,
         )

@@ -466,7 +466,7 @@ def test_preflight_reads_the_users_files(tmp_path: Path) -> None:
     (tmp_path / "tools.jsonl").write_text('{"id": "a", "name": "a", "description": "Adds."}\n')
     (tmp_path / "tasks.jsonl").write_text('{"id": "1", "instruction": "Add.", "gold_tools": ["a"]}\n')
     given = ["world.kind=files", f"world.data={tmp_path}", "evaluation.splits=[test]"]
-    assert "grpo.gate=gold: the tools of world.kind=files cannot be executed yet" in refusal(*given)
+    assert "grpo.gate=gold: nothing runs the tools of world.kind=files" in refusal(*given)
     told = refusal(*given, command="eval")
     assert "no task in split 'test', but in train" in told
     assert 'give its tasks "split": "test", or name another split: evaluation.splits=[train]' in told

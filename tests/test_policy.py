@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from envs.dialects import DIALECTS
+from envs.executors.config import ExecutorConfig
 from envs.types import Task
 from envs.worlds.world import build_world
 from launch.stages import save_policy
@@ -262,7 +263,7 @@ def test_smollm2_goes_through_sft_and_a_grpo_step(smollm2: str, tmp_path: Path) 
         engine=ScriptedEngine(renderer, Expert(tasks, {tool.id: tool for tool in world.catalogue}, env=ENV)),
         renderer=renderer,
         search=BatchedSearch(build_retriever(spec.retriever, world.catalogue)).search,
-        executor=world.executor(ENV),
+        executor=world.executor(ENV, ExecutorConfig()),
         env=ENV,
         rollout=spec.rollout,
     )

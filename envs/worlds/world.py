@@ -7,9 +7,10 @@ from typing import Any, Literal
 from envs.config import EnvConfig
 from envs.datasets.stabletoolbench import read_stabletoolbench
 from envs.datasets.user_files import read_tasks
+from envs.executors.build import build_executor
+from envs.executors.config import ExecutorConfig
 from envs.executors.executor import Executor
 from envs.executors.functions import FunctionBackend
-from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import Task
 from envs.worlds.embedded import EmbeddedWorld
 from retriever.base.errors import UserError
@@ -33,7 +34,7 @@ class WorldConfig:
 
     @property
     def executes(self) -> bool:
-        """Whether the tools of such a world can be called, and not only searched and selected."""
+        """Whether such a world brings what runs its tools."""
         return self.kind == "embedded"
 
 
@@ -46,12 +47,10 @@ class World:
     call: Callable[[str, Mapping[str, Any]], str] | None
     unseen_tools: frozenset[str] = frozenset()  # ids of tools that training never shows
 
-    def executor(self, env: EnvConfig) -> Executor | None:
-        """What runs this world's calls under the limits of `env`."""
-        if self.call is None:
-            return None
-        limits = CallLimits(timeout_s=env.call_timeout_s, observation_chars=env.observation_chars)
-        return RoutedExecutor({"python": FunctionBackend(self.call)}, limits)
+    def executor(self, env: EnvConfig, config: ExecutorConfig) -> Executor | None:
+        """What runs this world's calls under the limits of `env`; None where nothing can be executed."""
+        own = {} if self.call is None else {"python": FunctionBackend(self.call)}
+        return build_executor(config, env, own=own)
 
 
 def build_world(config: WorldConfig) -> World:
