@@ -41,7 +41,7 @@ class ToolResult:
     status: ToolStatus
     text: str  # what the policy will read, already cut to the observation limit
     latency_s: float = 0.0
-    served_from: str = "live"  # live, replay, simulator
+    served_from: str = "live"  # live, replay, simulator, fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,12 @@ def standardize(name: str) -> str:
     return f"get_{plain}" if plain[:1].isdigit() else plain
 
 
+def identifier(name: str) -> str:
+    """ToolBench's spelling of an API or a parameter: standardised, and no reserved word."""
+    plain = standardize(name)
+    return f"is_{plain}" if plain in _RESERVED else plain
+
+
 def _root(folder: Path) -> Path:
     for root in (folder, folder / "solvable_queries"):
         if any((root / "test_instruction" / f"{group}.json").is_file() for group in GROUPS):
@@ -138,12 +144,12 @@ def _tool_id(api: Mapping[str, Any]) -> str:
 
 
 def _tool(api: Mapping[str, Any], *, tool_id: str, names: set[str]) -> ToolDoc:
-    name = _unique(f"{_identifier(api['api_name'])}_for_{standardize(api['tool_name'])}"[-_NAME_CHARS:], names)
+    name = _unique(f"{identifier(api['api_name'])}_for_{standardize(api['tool_name'])}"[-_NAME_CHARS:], names)
     properties: dict[str, Any] = {}
     required: list[str] = []
     for field in ("required_parameters", "optional_parameters"):
         for parameter in api.get(field) or ():
-            key = _identifier(parameter["name"])
+            key = identifier(parameter["name"])
             if key in properties:
                 continue  # two APIs list a parameter twice
             properties[key] = _schema(parameter)
@@ -160,11 +166,6 @@ def _tool(api: Mapping[str, Any], *, tool_id: str, names: set[str]) -> ToolDoc:
         origin="simulator",
         tags=(api["category_name"],),
     )
-
-
-def _identifier(name: str) -> str:
-    plain = standardize(name)
-    return f"is_{plain}" if plain in _RESERVED else plain
 
 
 def _unique(name: str, names: set[str]) -> str:

@@ -18,8 +18,9 @@ class Reply:
     """What a tool said."""
 
     text: str
-    status: ToolStatus = ToolStatus.OK  # OK, TOOL_ERROR, or UNKNOWN_TOOL where the backend has no such tool
-    served_from: str = "live"  # live, replay, simulator
+    # OK, TOOL_ERROR, UNKNOWN_TOOL where the backend has no such tool, INFRA_ERROR where another try is pointless
+    status: ToolStatus = ToolStatus.OK
+    served_from: str = "live"  # live, replay, simulator, fault (made up or damaged on purpose)
 
 
 class Backend(Protocol):

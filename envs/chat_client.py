@@ -1,0 +1,186 @@
+"""One small client of OpenAI's chat protocol, which vLLM, SGLang, llama.cpp and most services speak.
+
+It asks for one completion and gives its text: no streaming to the caller, no tools, no log-probabilities. Policies
+that are trained do not come through here: their token ids matter.
+"""
+
+import asyncio
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from retriever.base.errors import InfraError, UserError
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
+_PASSING = frozenset({408, 409, 425, 429})  # and all from 500 up
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatConfig:
+    """Which model answers, and what an answer may cost."""
+
+    base_url: str  # up to the version: http://127.0.0.1:8000/v1
+    model: str
+    api_key_variable: str | None = None  # the environment variable that holds the key; the key is in no config
+    temperature: float = 0.0
+    max_tokens: int = 2048
+    seed: int | None = None
+    timeout_s: float = 60.0  # of one try
+    retries: int = 4  # after a connection that failed, a try that took too long, HTTP 429 or 5xx
+    response_bytes: int = 4_000_000
+
+    def __post_init__(self) -> None:
+        try:
+            url = httpx.URL(self.base_url)
+        except (httpx.InvalidURL, TypeError):
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise UserError(f"chat.base_url={self.base_url!r} is no address; give e.g. http://127.0.0.1:8000/v1")
+        if not self.model:
+            raise UserError("chat.model is empty; give the name that the endpoint knows the model by")
+        for name in ("max_tokens", "timeout_s", "response_bytes"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"chat.{name}={getattr(self, name)} is not positive")
+        if self.retries < 0:
+            raise UserError(f"chat.retries={self.retries} is negative; 0 asks once")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"chat.temperature={self.temperature} is below 0 or no number; 0 is greedy")
+
+
+class ChatClient:
+    """Asks one model, any number of requests at a time, from any event loop."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        """Raises UserError when the variable that should hold the key does not."""
+        self.config = config
+        self._url = f"{config.base_url.rstrip('/')}/chat/completions"
+        self._headers = {"content-type": "application/json", "accept-encoding": "identity"}  # nothing that inflates
+        if config.api_key_variable is not None:
+            self._headers["authorization"] = f"Bearer {_key(config.api_key_variable)}"
+        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}  # a connection belongs to its loop
+
+    async def complete(
+        self, messages: Sequence[Mapping[str, str]], *, within_s: float = math.inf, seed: int | None = None
+    ) -> str:
+        """The text of one completion of `messages` ({"role", "content"}), all tries together in `within_s`.
+
+        `seed` stands in for the config's. Raises InfraError when no completion came.
+        """
+        body, ends, pause_s = self._body(messages, seed), time.monotonic() + within_s, _FIRST_PAUSE_S
+        for attempt in range(self.config.retries + 1):
+            limit_s = min(self.config.timeout_s, ends - time.monotonic())
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await self._asked(body)
+            except TimeoutError:
+                problem, wait_s = f"none in {limit_s:.3g} s", 0.0
+            except httpx.RequestError as error:
+                problem, wait_s = f"{type(error).__name__} {error}".strip(), 0.0
+            except _Busy as error:
+                problem, wait_s = str(error), error.wait_s
+            # not all clients at once; but never before the server said
+            wait_s = max(wait_s, pause_s * random.uniform(0.5, 1.0))
+            if attempt == self.config.retries or time.monotonic() + wait_s >= ends:
+                break
+            await asyncio.sleep(wait_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        raise InfraError(f"{self._url} gave no completion in {attempt + 1} tries ({problem}); is it running?")
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _body(self, messages: Sequence[Mapping[str, str]], seed: int | None) -> bytes:
+        config = self.config
+        asked: dict[str, Any] = {
+            "model": config.model,
+            "messages": list(map(dict, messages)),
+            "temperature": config.temperature,
+            "max_tokens": config.max_tokens,
+        }
+        seed = config.seed if seed is None else seed
+        if seed is not None:
+            asked["seed"] = seed
+        # "replace": a lone surrogate, which a policy may write, cannot be sent
+        return json.dumps(asked, ensure_ascii=False).encode(errors="replace")
+
+    async def _asked(self, body: bytes) -> str:
+        content = bytearray()
+        async with self._client().stream("POST", self._url, content=body, headers=self._headers) as answer:
+            async for part in answer.aiter_bytes():
+                content += part
+                if len(content) > self.config.response_bytes:
+                    raise InfraError(
+                        f"{self._url} answered with more than {self.config.response_bytes:,} bytes; "
+                        "lower chat.max_tokens or raise chat.response_bytes"
+                    )
+        if answer.status_code in _PASSING or answer.status_code >= 500:
+            raise _Busy(f"HTTP {answer.status_code}", wait_s=_retry_after_s(answer.headers.get("retry-after")))
+        said = content.decode(errors="replace")
+        if not answer.is_success:
+            raise InfraError(
+                f"{self._url} refused: HTTP {answer.status_code}: {said[:200]}; check chat's model and key"
+            )
+        return _text(said, self._url)
+
+    def _client(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            for other in [known for known in self._clients if known.is_closed()]:
+                del self._clients[other]  # its connections can only be dropped
+            self._clients[loop] = httpx.AsyncClient(
+                timeout=None,  # `complete` has its own
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                trust_env=httpx.URL(self._url).host not in _HERE,  # a proxy of the user's is not for this machine
+            )
+        return self._clients[loop]
+
+
+class _Busy(Exception):
+    """An answer that may be another one soon."""
+
+    def __init__(self, problem: str, *, wait_s: float) -> None:
+        super().__init__(problem)
+        self.wait_s = wait_s
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not (key and key.isascii() and key.isprintable()):  # the error for a bad header would show it
+        raise UserError(f"chat.api_key_variable={variable}: that environment variable holds no key; set it to one")
+    return key
+
+
+def _retry_after_s(header: str | None) -> float:
+    """Seconds of a Retry-After header, which is a number or a date; 0 when there is none that can be read."""
+    if header is None:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def _text(said: str, url: str) -> str:
+    try:
+        text = json.loads(said)["choices"][0]["message"]["content"]
+        if isinstance(text, str):
+            return text
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        pass
+    raise InfraError(f"{url} answered with something that is no completion: {said[:200]!r}")
