@@ -66,7 +66,7 @@ class ChatClient:
         self._headers = {"content-type": "application/json", "accept-encoding": "identity"}  # nothing that inflates
         if config.api_key_variable is not None:
             self._headers["authorization"] = f"Bearer {_key(config.api_key_variable)}"
-        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}  # a connection belongs to its loop
+        self._tls = httpx.create_ssl_context()  # reading the certificates takes longer than all else
 
     async def complete(
         self, messages: Sequence[Mapping[str, str]], *, within_s: float = math.inf, seed: int | None = None
@@ -75,12 +75,18 @@ class ChatClient:
 
         `seed` stands in for the config's. Raises InfraError when no completion came.
         """
-        body, ends, pause_s = self._body(messages, seed), time.monotonic() + within_s, _FIRST_PAUSE_S
+        here = httpx.URL(self._url).host in _HERE  # a proxy of the user's is not for this machine
+        # One for each completion: a connection belongs to its event loop, and a new one costs little beside a model.
+        async with httpx.AsyncClient(timeout=None, verify=self._tls, trust_env=not here) as client:
+            return await self._completed(client, self._body(messages, seed), time.monotonic() + within_s)
+
+    async def _completed(self, client: httpx.AsyncClient, body: bytes, ends: float) -> str:
+        pause_s = _FIRST_PAUSE_S
         for attempt in range(self.config.retries + 1):
             limit_s = min(self.config.timeout_s, ends - time.monotonic())
             try:
                 async with asyncio.timeout(limit_s):
-                    return await self._asked(body)
+                    return await self._asked(client, body)
             except TimeoutError:
                 problem, wait_s = f"none in {limit_s:.3g} s", 0.0
             except httpx.RequestError as error:
@@ -94,12 +100,6 @@ class ChatClient:
             await asyncio.sleep(wait_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         raise InfraError(f"{self._url} gave no completion in {attempt + 1} tries ({problem}); is it running?")
-
-    async def close(self) -> None:
-        """Close the connections of this event loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
 
     def _body(self, messages: Sequence[Mapping[str, str]], seed: int | None) -> bytes:
         config = self.config
@@ -115,9 +115,9 @@ class ChatClient:
         # "replace": a lone surrogate, which a policy may write, cannot be sent
         return json.dumps(asked, ensure_ascii=False).encode(errors="replace")
 
-    async def _asked(self, body: bytes) -> str:
+    async def _asked(self, client: httpx.AsyncClient, body: bytes) -> str:
         content = bytearray()
-        async with self._client().stream("POST", self._url, content=body, headers=self._headers) as answer:
+        async with client.stream("POST", self._url, content=body, headers=self._headers) as answer:
             async for part in answer.aiter_bytes():
                 content += part
                 if len(content) > self.config.response_bytes:
@@ -133,18 +133,6 @@ class ChatClient:
                 f"{self._url} refused: HTTP {answer.status_code}: {said[:200]}; check chat's model and key"
             )
         return _text(said, self._url)
-
-    def _client(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            for other in [known for known in self._clients if known.is_closed()]:
-                del self._clients[other]  # its connections can only be dropped
-            self._clients[loop] = httpx.AsyncClient(
-                timeout=None,  # `complete` has its own
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                trust_env=httpx.URL(self._url).host not in _HERE,  # a proxy of the user's is not for this machine
-            )
-        return self._clients[loop]
 
 
 class _Busy(Exception):

@@ -376,7 +376,7 @@ def sqlite(path: Path, *statements: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_nothing_acknowledged_is_lost_to_a_kill(path: Path, tmp_path: Path, kills: int) -> None:
     """One writer goes on, the other is killed and started again; both write some of the same calls."""
     steady = writing(path, tmp_path / "steady", "steady")

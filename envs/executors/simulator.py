@@ -58,10 +58,6 @@ class Simulator(Stateless):
             raise InfraError(f'{tool.id}: the simulator gave no {{"error", "response"}}, twice: {said[:200]!r}')
         return error_response(content, served_from="simulator")
 
-    async def close(self) -> None:
-        """See `Backend`."""
-        await self._client.close()
-
 
 def request_prompt(tool: ToolDoc, arguments: Mapping[str, Any]) -> str:
     """MirrorAPI's user message. A parameter comes with all of its schema: more than MirrorAPI's fields."""
