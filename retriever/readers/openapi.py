@@ -1,7 +1,8 @@
 """OpenAPI 3.0 and 3.1 documents: one tool for each operation, its parameters and its body in one object schema.
 
-Not read: servers, security, responses, callbacks, webhooks. Where an argument goes (path, query, header, cookie, body)
-is told by the document alone; of two arguments with one name the later is called `name_query`, say.
+Not read: security, responses, callbacks, webhooks. Where an argument goes (path, query, header, cookie, body) and which
+server is asked stands not in the tool but in its request form; of two arguments with one name the later is called
+`name_query`, say.
 """
 
 import re
@@ -30,6 +31,28 @@ class Operation:
     item: Mapping[str, Any]  # what is said of the path: its methods, and parameters that they share
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentPlace:
+    """Where in a request an argument goes, and how it is written there."""
+
+    name: str  # as the document has it; the tool's argument may be called otherwise
+    where: str  # path, query, header, cookie; body: a member of a body that is an object; whole_body
+    style: str = ""  # OpenAPI's: simple, form, deepObject …
+    explode: bool = False
+    as_json: bool = False  # a parameter with `content` in place of a schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestForm:
+    """What a request of one operation looks like, without its values."""
+
+    method: str  # "get"
+    path: str  # "/pets/{id}"
+    server: str  # "https://pets.example/v1", variables at their defaults; "" where the document names none
+    media_type: str  # of the body; "" where there is none
+    arguments: Mapping[str, ArgumentPlace] = field(hash=False)  # by the name that the tool has for it
+
+
 @dataclass(slots=True)
 class _Arguments:
     """The object schema that an operation's parameters and body are merged into."""
@@ -37,13 +60,17 @@ class _Arguments:
     place: Place
     properties: dict[str, Any] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
+    places: dict[str, ArgumentPlace] = field(default_factory=dict)
+    media_type: str = ""
 
-    def add(self, name: str, schema: Any, *, where: str, required: bool) -> None:
+    def add(self, schema: Any, place: ArgumentPlace, *, required: bool) -> None:
+        name, where = place.name, place.where.removeprefix("whole_")
         if name in self.properties:
             name = f"{name}_{where}"
             if name in self.properties:
                 raise self.place.bad(f"two arguments are called {name!r}; rename one of the two")
         self.properties[name] = schema
+        self.places[name] = place
         if required:
             self.required.append(name)
 
@@ -75,9 +102,7 @@ def tool(entry: Operation, place: Place) -> ToolDoc:
     texts = [fields.get("summary") or "", fields.get("description") or ""]
     if not all(isinstance(text, str) for text in texts):
         raise place.bad(f"summary and description must be texts, got {shortly(texts)}")
-    arguments = _Arguments(place)
-    _add_parameters(arguments, [*_parameters(operation.item, place), *_parameters(fields, place)], operation.document)
-    _add_body(arguments, fields.get("requestBody"), operation.document)
+    arguments = _arguments(operation, fields, place)
     schema: dict[str, Any] = {"type": "object", "properties": arguments.properties}
     if arguments.required:
         schema["required"] = arguments.required
@@ -92,6 +117,40 @@ def tool(entry: Operation, place: Place) -> ToolDoc:
         origin="http",
         tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else (),
     )
+
+
+def request_form(entry: Operation, place: Place) -> RequestForm:
+    """How the operation is asked. Raises DataError where `tool` does, and for a server that cannot be made out."""
+    fields = as_object(entry.item[entry.method], place)
+    arguments = _arguments(entry, fields, place)
+    return RequestForm(
+        method=entry.method,
+        path=entry.path,
+        server=_server(fields.get("servers") or entry.item.get("servers") or entry.document.get("servers"), place),
+        media_type=arguments.media_type,
+        arguments=arguments.places,
+    )
+
+
+def _server(servers: Any, place: Place) -> str:
+    """The first server's URL, each of its variables at its default."""
+    if not servers:
+        return ""
+    first = servers[0] if isinstance(servers, list) else servers
+    url = first.get("url") if isinstance(first, dict) else None
+    if not isinstance(url, str):
+        raise place.at("servers", 0).bad(f"expected a server with a url, got {shortly(first)}")
+    for name, variable in as_object(first.get("variables") or {}, place.at("servers", 0, "variables")).items():
+        default = variable.get("default") if isinstance(variable, dict) else None
+        url = url.replace(f"{{{name}}}", str(default))
+    return url
+
+
+def _arguments(operation: Operation, fields: Mapping[str, Any], place: Place) -> _Arguments:
+    arguments = _Arguments(place)
+    _add_parameters(arguments, [*_parameters(operation.item, place), *_parameters(fields, place)], operation.document)
+    _add_body(arguments, fields.get("requestBody"), operation.document)
+    return arguments
 
 
 def _parameters(item: Mapping[str, Any], place: Place) -> list[tuple[Place, Any]]:
@@ -112,11 +171,19 @@ def _add_parameters(arguments: _Arguments, published: list[tuple[Place, Any]], d
     for (name, where), parameter in last.items():
         if where == "header" and name.lower() in _SET_BY_CLIENTS:
             continue
-        schema = parameter.get("schema", _of_media(parameter.get("content"), arguments.place))
+        schema = parameter.get("schema", _of_media(parameter.get("content"), arguments.place)[1])
         for text in ("description", "example"):
             if isinstance(schema, dict) and text in parameter:
                 schema = {text: parameter[text], **schema}
-        arguments.add(name, schema, where=where, required=where == "path" or parameter.get("required") is True)
+        style = parameter.get("style") or ("form" if where in ("query", "cookie") else "simple")
+        written = ArgumentPlace(
+            name=name,
+            where=where,
+            style=style,
+            explode=parameter.get("explode", style == "form") is True,
+            as_json="schema" not in parameter and "content" in parameter,
+        )
+        arguments.add(schema, written, required=where == "path" or parameter.get("required") is True)
 
 
 def _add_body(arguments: _Arguments, published: Any, document: Mapping[str, Any]) -> None:
@@ -125,19 +192,24 @@ def _add_body(arguments: _Arguments, published: Any, document: Mapping[str, Any]
         return
     place = arguments.place.at("requestBody")
     body = as_object(resolved(published, document, place), place)
-    schema, needed = _of_media(body.get("content"), place), body.get("required") is True
+    arguments.media_type, schema = _of_media(body.get("content"), place)
+    needed = body.get("required") is True
     flat = flattened(schema, document, place)
     if flat is None:
-        arguments.add("body", schema, where="body", required=needed)
+        arguments.add(schema, ArgumentPlace(name="body", where="whole_body"), required=needed)
         return
     properties, required = flat
     for name, child in properties.items():
         if not (isinstance(child, dict) and child.get("readOnly") is True):  # the server's to set
-            arguments.add(name, child, where="body", required=needed and name in required)
+            arguments.add(child, ArgumentPlace(name=name, where="body"), required=needed and name in required)
 
 
-def _of_media(content: Any, place: Place) -> Any:
-    """The schema of a `content` map's JSON, or else of its first media type; {} when it says nothing."""
+def _of_media(content: Any, place: Place) -> tuple[str, Any]:
+    """(media type, schema) of a `content` map's JSON, or else of its first media type; ("", {}) when it has none."""
     media = as_object(content or {}, place.at("content"))
     chosen = next((name for name in media if "json" in name), next(iter(media), None))
-    return {} if chosen is None else as_object(media[chosen], place.at("content", chosen)).get("schema", {})
+    return (
+        ("", {})
+        if chosen is None
+        else (chosen, as_object(media[chosen], place.at("content", chosen)).get("schema", {}))
+    )

@@ -75,6 +75,22 @@ def read_tools(*sources: str | Path, format: str = AUTO, on_bad: OnBad = refuse)
     return tuple(files)
 
 
+def read_request_forms(*sources: str | Path, on_bad: OnBad = refuse) -> dict[str, tuple[str, openapi.RequestForm]]:
+    """Of the OpenAPI documents among files and folders: by tool id, as `read_tools` gives it, the prefix of the ids of
+    its document and how the operation is asked. Other documents are passed over. Raises as `read_tools` does.
+    """
+    forms: dict[str, tuple[str, openapi.RequestForm]] = {}
+    for place in (place for source in sources for place in _files(source, AUTO)):
+        if place.path.name.endswith(CODE_SUFFIX):
+            continue
+        with _left_out_if_bad(place, on_bad):
+            documents = [each for each in read_documents(place, on_bad=on_bad) if openapi.recognises(each[1], place)]
+            for spot, entry in openapi.entries(documents):
+                with _left_out_if_bad(spot, on_bad):
+                    forms[openapi.tool(entry, spot).id] = place.prefix, openapi.request_form(entry, spot)
+    return forms
+
+
 def _understood() -> str:
     return "; ".join(f"{form.WHAT}" for form in FORMATS.values())
 
