@@ -14,7 +14,6 @@ from rich.table import Table
 
 from envs.datasets.stabletoolbench import read_stabletoolbench
 from envs.executors.mcp_config import is_mcp_config, read_mcp_config
-from envs.executors.mcp_servers import McpServers
 from launch.display import new_console
 from retriever.base.bad_entries import BadEntries, OnBad, refuse
 from retriever.catalogue import Catalogue
@@ -69,6 +68,8 @@ def _read(sources: Sequence[str], format: str, on_bad: OnBad, console: Console) 
 
 async def _list_servers(source: str, on_bad: OnBad, console: Console) -> tuple[ToolDoc, ...]:
     """What the servers of an `mcpServers` file list, started one after the other, and ended. A line for each."""
+    from envs.executors.mcp_servers import McpServers  # here: it takes half a second, and few imports need it
+
     servers = McpServers(read_mcp_config(source))
     tools: list[ToolDoc] = []
     try:

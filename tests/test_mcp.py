@@ -77,10 +77,13 @@ def node_server(request: pytest.FixtureRequest) -> Callable[..., McpServerConfig
     if shutil.which("npm") is None:
         pytest.skip("needs Node: no npm on PATH")
     if not (programs / "mcp-server-memory").exists():
-        install = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--prefix", str(folder)]
-        fetched = subprocess.run([*install, *NODE_PACKAGES], capture_output=True, text=True, timeout=120, check=False)
-        if fetched.returncode:
-            pytest.skip(f"needs Node packages: {fetched.stderr.strip()[-200:]}")
+        install = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=20000"]
+        try:
+            subprocess.run(
+                [*install, "--prefix", str(folder), *NODE_PACKAGES], capture_output=True, timeout=120, check=True
+            )
+        except subprocess.SubprocessError as error:
+            pytest.skip(f"needs Node packages, and npm cannot fetch them: {error}")
 
     def server(name: str, **fields: Any) -> McpServerConfig:
         return McpServerConfig(name=name, command=str(programs / f"mcp-server-{name}"), **fields)
@@ -466,6 +469,24 @@ def test_a_server_that_does_not_start_is_told_with_its_command_and_its_last_word
     asyncio.run(play())
 
 
+def test_a_slow_start_is_our_failure_and_goes_on_for_the_next_call() -> None:
+    slowly = f"import runpy, time; time.sleep(1.5); runpy.run_path({FAULTS.args[0]!r}, run_name='__main__')"
+    slow = McpServerConfig(name="faults", command=sys.executable, args=("-c", slowly))
+
+    async def play() -> None:
+        async with executor_of(slow, timeout_s=0.8) as executor:
+            result = await call(executor, "faults/add", a=1, b=2)
+            assert result.status is ToolStatus.INFRA_ERROR
+            assert "is not ready after" in result.text
+            assert result.latency_s < 1.5
+            ends = time.monotonic() + 30
+            while (result := await call(executor, "faults/add", a=1, b=2)).status is ToolStatus.INFRA_ERROR:
+                assert time.monotonic() < ends
+            assert result.text == "3"
+
+    asyncio.run(play())
+
+
 @pytest.fixture
 def http_server() -> Iterator[tuple[McpServerConfig, Callable[[], subprocess.Popen[bytes]]]]:
     """A config, and a function that starts the server that it names."""
@@ -580,8 +601,7 @@ def test_a_catalogue_is_made_from_live_servers(tmp_path: Path, capsys: pytest.Ca
     assert f"time: starting {sys.executable} -m mcp_server_time" in told
     assert "time: 2 tools in " in told
 
-    servers["gone"] = {"command": "no-such-program"}
-    path.write_text(json.dumps({"mcpServers": servers}))
+    path.write_text(json.dumps({"mcpServers": {"gone": {"command": "no-such-program"}, "time": servers["time"]}}))
     assert command_line.main(["catalogue", "import", str(path), "--out", str(out), "--overwrite"]) == 2
     assert "field 'mcpServers.gone': MCP server 'gone' (no-such-program) did not start" in capsys.readouterr().err
     skipping = ["catalogue", "import", str(path), "--out", str(out), "--overwrite", "--skip-bad"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from io import TextIOWrapper
 
 _KEPT = 4096  # bytes
+_TOLD = 8  # lines
 _SECRET_CHARS = 8  # a shorter value, "true" or "8080", is likely to stand in a text for another reason
 
 
@@ -25,7 +26,7 @@ class StderrTail:
     def text(self) -> str:
         """The last lines, those included that nobody has read yet; "" when there are none."""
         self._read()
-        text = self._kept.decode(errors="replace").strip()
+        text = "\n".join(self._kept.decode(errors="replace").strip().splitlines()[-_TOLD:])
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
