@@ -238,7 +238,7 @@ def test_a_late_call_is_dropped_by_the_server_too() -> None:
 
 def test_a_server_that_hangs_is_replaced() -> None:
     async def play() -> None:
-        async with executor_of(FAULTS, timeout_s=8.0) as executor:
+        async with executor_of(FAULTS, timeout_s=20.0) as executor:
             pid = await pid_of(executor)
             servers = executor._backends["mcp"]  # type: ignore[attr-defined]
             with pytest.raises(TimeoutError):
@@ -480,7 +480,7 @@ def test_a_slow_start_is_our_failure_and_goes_on_for_the_next_call() -> None:
             assert "is not ready after" in result.text
             assert result.latency_s < 1.5
             ends = time.monotonic() + 30
-            while (result := await call(executor, "faults/add", a=1, b=2)).status is ToolStatus.INFRA_ERROR:
+            while (result := await call(executor, "faults/add", a=1, b=2)).status is not ToolStatus.OK:
                 assert time.monotonic() < ends
             assert result.text == "3"
 

@@ -22,7 +22,9 @@ from retriever.readers import mcp_tools
 from retriever.readers.place import Place
 from retriever.tools import ToolDoc
 
-_START_SHARE = 0.9  # of a call's time, for its server to start: to be late for that is our failure, not the tool's
+# Of a call's time, for its server to start. To be late for that is our failure and not the tool's, which is to have the
+# rest; the start goes on, for later calls.
+_START_SHARE = 0.5
 _AT_EXIT_S = 10.0  # for all servers to end when their owner forgot to close us
 
 _T = TypeVar("_T")
