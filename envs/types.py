@@ -45,6 +45,25 @@ class ToolResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedCall:
+    """A gold call with every value of each argument that is right, as BFCL lists them."""
+
+    name: str  # tool id
+    arguments: Mapping[str, Any] = field(hash=False)  # parameter → list of values; "" among them: may be left out
+
+
+class AnswerCheck(StrEnum):
+    """How an answer is held against `Task.gold_answer` (rewards/answers.py)."""
+
+    TEXT = "text"  # equal as numbers, or as text but for case, spacing and a final full stop
+    EXACT = "exact"
+    NUMBER = "number"  # gold: "3.14", or with a tolerance "3.14 ± 0.01"
+    SET = "set"  # gold: a JSON list, or items between commas; in any order
+    REGEX = "regex"  # gold: a pattern that is found in the answer
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One instruction and whatever is known of its solution; every gold field may be absent (None)."""
 
@@ -54,6 +73,9 @@ class Task:
     gold_tools: tuple[str, ...] | None = None  # tool ids, in the order of use
     gold_calls: tuple[ToolCall, ...] | None = None  # by tool id, in order, arguments concrete
     gold_answer: str | None = None
+    allowed_calls: tuple[AllowedCall, ...] | None = None  # each once, in any order; empty: no call is right
+    answer_check: AnswerCheck = AnswerCheck.TEXT
+    checker: str | None = None  # dotted path of a function (answer, task) → bool or share; it decides, not gold_answer
     tags: tuple[str, ...] = ()  # "single", "chained", the domain …
     expert_queries: tuple[str, ...] = ()  # one per gold tool: for the scripted expert, never shown to a policy
 
