@@ -48,7 +48,14 @@ class AstVerdict:
 
 
 _RIGHT = AstVerdict(reason=AstReason.RIGHT)
-_PYTHON = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict}
+_PYTHON: dict[object, type] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 
 
 def ast_verdict(made: Sequence[ToolCall], allowed: Sequence[AllowedCall], schemas: Schemas) -> AstVerdict:
@@ -104,7 +111,7 @@ def _value_reason(value: Any, allowed: Sequence[Any], schema: Any) -> AstReason:
         if listed is None or type(value) is not listed:
             return AstReason.WRONG_TYPE
         as_listed = True
-    elif kind is list and "items" in schema:
+    elif isinstance(value, list) and "items" in schema:
         inner = _kind(schema["items"])
         if not any(_items_fit(value, one, inner) for one in allowed):
             return AstReason.WRONG_TYPE
