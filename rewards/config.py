@@ -29,6 +29,12 @@ class ExecutionWeights:
     grounding: float = 0.1
     call_match: float = 0.3
     answer: float = 0.4
+    # Shown, and of no weight by default.
+    schema: float = 0.0
+    toolset: float = 0.0
+    provenance: float = 0.0
+    ast_match: float = 0.0
+    no_forgery: float = 0.0
 
     def __post_init__(self) -> None:
         _check(self, "reward.execution")

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from envs.types import Phase, StopReason, ToolStatus
+from retriever.catalogue import Catalogue
 from retriever.metrics import ndcg_at_k
-from rewards.answers import answer_holds
+from rewards.answers import answer_score
+from rewards.ast_rules import ast_verdict
 from rewards.calls import call_match
 from rewards.config import ExecutionWeights, RetrievalWeights
-from rollout.types import Trajectory
+from rewards.forged import forged_observations
+from rewards.provenance import provenance, traced_share
+from rollout.types import Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,32 +52,64 @@ def retrieval_reward(trajectory: Trajectory, weights: RetrievalWeights) -> Rewar
     return Reward(total=_weighted(parts, asdict(weights)), parts=parts)
 
 
-def execution_reward(trajectory: Trajectory, weights: ExecutionWeights) -> Reward:
+def execution_reward(trajectory: Trajectory, weights: ExecutionWeights, catalogue: Catalogue | None = None) -> Reward:
     """What calling and answering earned.
 
     - format: as for retrieval;
     - grounding: share of the calls that name a selected tool with arguments valid by its schema; 0 without calls;
     - call_match: ToolRL's correctness against the gold calls;
-    - answer: 1 when the answer check holds.
+    - answer: what the task's checker says, or 1 when the answer check holds;
+    - schema: of the calls of known, selected tools, the share whose arguments are valid by the tool's schema;
+    - toolset: share of the calls that name a selected tool; 0 without calls;
+    - provenance: share of the argument values that can be traced (rewards/provenance.py);
+    - ast_match: 1 when the calls are right by BFCL's AST rules (rewards/ast_rules.py);
+    - no_forgery: 1 when no message wrote a tool's response itself.
+
+    `catalogue` has the schemas of the tools. Without it provenance knows no defaults, and ast_match is not scored.
     """
     if trajectory.stop is StopReason.INFRA_FAILURE:
         return UNSCORABLE
     results, task = trajectory.results, trajectory.task
     grounded = sum(result.status not in UNGROUNDED for result in results)
+    named = [result for result in results if result.status not in _NOT_SELECTED]
+    valid = sum(result.status is not ToolStatus.INVALID_ARGUMENTS for result in named)
     parts: dict[str, float | None] = {
         "format": float(trajectory.format_ok(Phase.EXECUTION)),
         "grounding": grounded / len(results) if results else 0.0,
         "call_match": None,
-        "answer": None,
+        "answer": answer_score(trajectory.answer, task),
+        "schema": valid / len(named) if named else None,
+        "toolset": len(named) / len(results) if results else 0.0,
+        "provenance": _provenance(trajectory, catalogue),
+        "ast_match": None,
+        "no_forgery": float(not any(forged_observations(turn.text) for turn in _execution_turns(trajectory))),
     }
+    calls = [result.call for result in results]
     if task.gold_calls is not None:
-        parts["call_match"] = call_match([result.call for result in results], task.gold_calls)
-    if task.gold_answer is not None:
-        parts["answer"] = float(answer_holds(trajectory.answer, task.gold_answer))
+        parts["call_match"] = call_match(calls, task.gold_calls)
+    if task.allowed_calls is not None and catalogue is not None:
+        parts["ast_match"] = float(ast_verdict(calls, task.allowed_calls, lambda id: catalogue[id].parameters).right)
     return Reward(total=_weighted(parts, asdict(weights)), parts=parts)
 
 
+_NOT_SELECTED = frozenset({ToolStatus.UNKNOWN_TOOL, ToolStatus.NOT_IN_TOOLSET})
 UNGROUNDED = frozenset({ToolStatus.UNKNOWN_TOOL, ToolStatus.NOT_IN_TOOLSET, ToolStatus.INVALID_ARGUMENTS})
+
+
+def _execution_turns(trajectory: Trajectory) -> list[Turn]:
+    return [turn for turn in trajectory.turns if turn.phase is Phase.EXECUTION]
+
+
+def _provenance(trajectory: Trajectory, catalogue: Catalogue | None) -> float | None:
+    sources, traced = [trajectory.task.instruction], []
+    for turn in _execution_turns(trajectory):
+        results = turn.observation.results
+        for result in results:
+            known = catalogue is not None and result.call.name in catalogue
+            parameters = catalogue[result.call.name].parameters if catalogue is not None and known else {}
+            traced.append(provenance(result.call, sources, parameters))
+        sources += [result.text for result in results if result.status is ToolStatus.OK]
+    return traced_share(traced)
 
 
 def _retrieval_format(trajectory: Trajectory) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
 from rewards.parts import UNSCORABLE, Reward, execution_reward, retrieval_reward
 from rollout.types import TaskRollouts, Trajectory
@@ -47,27 +48,34 @@ class ScoredGroup:
         ]
 
 
-def decoupled_groups(rollouts: TaskRollouts, weights: RewardConfig) -> tuple[ScoredGroup, ScoredGroup]:
-    """The retrieval group and the execution group of one task, each with its own baseline."""
+def decoupled_groups(
+    rollouts: TaskRollouts, weights: RewardConfig, catalogue: Catalogue | None = None
+) -> tuple[ScoredGroup, ScoredGroup]:
+    """The retrieval group and the execution group of one task, each with its own baseline.
+
+    `catalogue`: see `execution_reward`.
+    """
     retrieval = [retrieval_reward(trajectory, weights.retrieval) for trajectory in rollouts.retrieval]
-    execution = [execution_reward(trajectory, weights.execution) for trajectory in rollouts.executions]
+    execution = [execution_reward(trajectory, weights.execution, catalogue) for trajectory in rollouts.executions]
     return (
         _group(Objective.RETRIEVAL, rollouts.retrieval, retrieval),
         _group(Objective.EXECUTION, rollouts.executions, execution),
     )
 
 
-def coupled_group(rollouts: TaskRollouts, weights: RewardConfig) -> ScoredGroup:
+def coupled_group(rollouts: TaskRollouts, weights: RewardConfig, catalogue: Catalogue | None = None) -> ScoredGroup:
     """Vanilla GRPO: G whole trajectories, the sum of both rewards, one advantage for all tokens.
 
-    A trajectory that was not executed scores execution 0.
+    A trajectory that was not executed scores execution 0. `catalogue`: see `execution_reward`.
     """
     executed = {execution.parent_id: execution for execution in rollouts.executions}
     rows, rewards = [], []
     for start in rollouts.retrieval:
         whole = executed.get(start.id)
         first = retrieval_reward(start, weights.retrieval)
-        second = Reward(total=0.0, parts={}) if whole is None else execution_reward(whole, weights.execution)
+        second = Reward(total=0.0, parts={})
+        if whole is not None:
+            second = execution_reward(whole, weights.execution, catalogue)
         rows.append(whole or start)
         if first.total is None or second.total is None:
             rewards.append(UNSCORABLE)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from envs.types import Task
 from retriever.base.seeds import derive_seed
+from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
 from rollout.collect import may_execute, refuse_losses
 from rollout.config import GroupPlan, RolloutConfig
@@ -72,9 +73,10 @@ class RolloutSource:
         seed: int,
         hidden: frozenset[str] = frozenset(),  # ids of tools that no search shows
         listener: Listener | None = None,
+        catalogue: Catalogue | None = None,  # the schemas that rewards ask for
     ) -> None:
         self._pool, self._tasks, self._sampling, self._rollout, self._rewards = pool, tasks, sampling, rollout, rewards
-        self._config, self._seed, self._listener = config, seed, listener
+        self._config, self._seed, self._listener, self._catalogue = config, seed, listener, catalogue
         self._plan = replace(group_plan(config), hidden=hidden)
 
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
@@ -94,9 +96,9 @@ class RolloutSource:
             "policy_version": float(weights.version),
         }
         if self._config.update == "coupled":
-            by_objective = [[coupled_group(r, self._rewards) for r in rollouts]]
+            by_objective = [[coupled_group(r, self._rewards, self._catalogue) for r in rollouts]]
         else:
-            pairs = [decoupled_groups(r, self._rewards) for r in rollouts]
+            pairs = [decoupled_groups(r, self._rewards, self._catalogue) for r in rollouts]
             by_objective = [[first for first, _ in pairs]]
             by_objective += [[second for _, second in pairs]] if plan.gate != "closed" else []
         objectives = []

@@ -2,27 +2,42 @@
 
 {"id": "t1", "instruction": "…", "split": "train", "gold_tools": ["weather.now"], "tags": ["single"],
  "gold_calls": [{"name": "weather.now", "arguments": {"city": "Oslo"}}], "gold_answer": "4 °C"}
+
+Further fields: "answer_check", how an answer is held against gold_answer (text, exact, number, set, regex, json);
+"checker", the dotted path of a Python function (answer, task) → bool that decides instead; "allowed_calls", like
+gold_calls with a list of right values for each argument, "" among them where it may be left out.
 """
 
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-from envs.types import Task, ToolCall
+from envs.checkers import load_checker
+from envs.patterns import pattern_problem
+from envs.types import AllowedCall, AnswerCheck, Task, ToolCall
 from retriever.base.errors import DataError, UserError
-from retriever.base.files import read_jsonl
+from retriever.base.files import read_jsonl, write_lines
 from retriever.base.nearest import did_you_mean
 from retriever.catalogue import Catalogue
 
-_FIELDS = ("id", "instruction", "split", "gold_tools", "gold_calls", "gold_answer", "tags", "expert_queries")
+_FIELDS = (
+    *("id", "instruction", "split", "gold_tools", "gold_calls", "gold_answer", "allowed_calls"),
+    *("answer_check", "checker", "tags", "expert_queries"),
+)
+
+_NUMBER_WITHIN = re.compile(r"[+-]?[\d,.]+(e[+-]?\d+)?(\s*±\s*[\d.]+(e[+-]?\d+)?)?", re.IGNORECASE)
 
 
 def read_tasks(path: str | Path, catalogue: Catalogue) -> tuple[Task, ...]:
     """The tasks of a .jsonl or .jsonl.gz file, in order. Raises DataError with file, line and field, or UserError.
 
     A gold call names its tool by id, or by a name that only one tool has. Without `gold_tools`, the tools of the gold
-    calls are the gold tools; an empty list says the same as leaving the field out.
+    or else the allowed calls are the gold tools; an empty list says the same as leaving the field out, but for
+    allowed_calls: there it says that no call is right. A checker's module is imported, which RUNS it.
     """
     tasks: list[Task] = []
     lines: dict[str, int] = {}
@@ -58,14 +73,14 @@ class _Line:
         for key in self._entry:
             if key not in _FIELDS:
                 raise self._bad(f"unknown field{did_you_mean(key, _FIELDS)}; a task has {', '.join(_FIELDS)}", key)
-        calls = self._gold_calls()
+        calls, allowed = self._gold_calls(), self._allowed_calls()
         tools = self._gold_tools()
-        if calls is not None:
-            called = tuple(dict.fromkeys(call.name for call in calls))
+        for field, made in (("gold_calls", calls), ("allowed_calls", allowed)):
+            called = tuple(dict.fromkeys(call.name for call in made or ()))
             if tools is None:
-                tools = called
+                tools = called or None
             elif missing := [tool_id for tool_id in called if tool_id not in tools]:
-                raise self._bad(f"calls {missing[0]!r}, which is not among gold_tools; add it there", "gold_calls")
+                raise self._bad(f"calls {missing[0]!r}, which is not among gold_tools; add it there", field)
         return Task(
             id=self._name("id"),
             instruction=self._text("instruction"),
@@ -73,6 +88,9 @@ class _Line:
             gold_tools=tools,
             gold_calls=calls,
             gold_answer=self._text("gold_answer") if self._entry.get("gold_answer") is not None else None,
+            allowed_calls=allowed,
+            answer_check=self._answer_check(),
+            checker=self._checker(),
             tags=self._strings("tags"),
             expert_queries=self._strings("expert_queries"),
         )
@@ -109,6 +127,28 @@ class _Line:
                 raise self._unknown(tool_id, "gold_tools")
         return ids or None
 
+    def _answer_check(self) -> AnswerCheck:
+        value = self._entry.get("answer_check", AnswerCheck.TEXT.value)
+        if value not in list(AnswerCheck):
+            hint = did_you_mean(str(value), AnswerCheck)
+            raise self._bad(f"no answer check {value!r}{hint}; give one of {', '.join(AnswerCheck)}", "answer_check")
+        gold = self._entry.get("gold_answer")
+        if "answer_check" in self._entry and gold is None:
+            raise self._bad("there is no gold_answer to hold an answer against; add it", "answer_check")
+        if isinstance(gold, str) and (problem := _gold_problem(gold, AnswerCheck(value))):
+            raise self._bad(problem, "gold_answer")
+        return AnswerCheck(value)
+
+    def _checker(self) -> str | None:
+        if self._entry.get("checker") is None:
+            return None
+        path = self._name("checker")
+        try:
+            load_checker(path)
+        except UserError as error:
+            raise self._bad(str(error), "checker") from None
+        return path
+
     def _gold_calls(self) -> tuple[ToolCall, ...] | None:
         value = self._entry.get("gold_calls")
         if value is None:
@@ -119,12 +159,7 @@ class _Line:
 
     def _gold_call(self, place: int, call: Any) -> ToolCall:
         field = f"gold_calls[{place}]"
-        if not isinstance(call, dict) or call.keys() - {"name", "arguments"}:
-            raise self._bad(f'expected {{"name": …, "arguments": {{…}}}} and nothing else, got {call!r}', field)
-        name, arguments = call.get("name"), call.get("arguments", {})
-        if not isinstance(name, str) or not isinstance(arguments, dict):
-            raise self._bad(f'"name" must be a string and "arguments" an object, got {call!r}', field)
-        tool_id = self._resolve(name, field)
+        tool_id, arguments = self._call(call, field)
         schema = jsonschema.Draft202012Validator(dict(self._catalogue[tool_id].parameters))
         error = jsonschema.exceptions.best_match(schema.iter_errors(arguments))
         if error is not None:
@@ -132,6 +167,34 @@ class _Line:
                 f"the arguments do not fit the schema of {tool_id!r}: {error.message}; mend one of the two", field
             )
         return ToolCall(name=tool_id, arguments=arguments)
+
+    def _allowed_calls(self) -> tuple[AllowedCall, ...] | None:
+        value = self._entry.get("allowed_calls")
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise self._bad(f'expected a list of {{"name": …, "arguments": {{…}}}}, got {value!r}', "allowed_calls")
+        return tuple(self._allowed_call(f"allowed_calls[{place}]", call) for place, call in enumerate(value))
+
+    def _allowed_call(self, field: str, call: Any) -> AllowedCall:
+        tool_id, arguments = self._call(call, field)
+        for name, values in arguments.items():
+            if not isinstance(values, list):
+                raise self._bad(f"expected a list of all right values of {name!r}, got {values!r}", field)
+            for one in values:
+                for inner in one if isinstance(one, list) else [one]:
+                    if isinstance(inner, dict) and not all(isinstance(right, list) for right in inner.values()):
+                        raise self._bad(f"an object among the values of {name!r} lists those of each key", field)
+        return AllowedCall(name=tool_id, arguments=arguments)
+
+    def _call(self, call: Any, field: str) -> tuple[str, dict[str, Any]]:
+        """The id of the tool, and the arguments."""
+        if not isinstance(call, dict) or call.keys() - {"name", "arguments"}:
+            raise self._bad(f'expected {{"name": …, "arguments": {{…}}}} and nothing else, got {call!r}', field)
+        name, arguments = call.get("name"), call.get("arguments", {})
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            raise self._bad(f'"name" must be a string and "arguments" an object, got {call!r}', field)
+        return self._resolve(name, field), arguments
 
     def _resolve(self, name: str, field: str) -> str:
         if name in self._catalogue:
@@ -149,6 +212,43 @@ class _Line:
         return self._bad(
             f"no tool {tool_id!r}{hint} among the {count} of the catalogue; mend the id or add the tool", field
         )
+
+
+def write_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
+    """Write what `read_tasks` reads, a line at a time and atomically; compressed when the name ends in .gz."""
+    write_lines(Path(path).expanduser(), (json.dumps(_entry(task), ensure_ascii=False) for task in tasks))
+
+
+def _entry(task: Task) -> dict[str, Any]:
+    """The JSON form of a task, without what is not known of it."""
+    entry: dict[str, Any] = {"id": task.id, "instruction": task.instruction, "split": task.split}
+    for field in ("gold_tools", "tags", "expert_queries"):
+        if value := getattr(task, field):
+            entry[field] = list(value)
+    for field in ("gold_calls", "allowed_calls"):
+        calls: tuple[ToolCall | AllowedCall, ...] | None = getattr(task, field)
+        if calls is not None:
+            entry[field] = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+    for field in ("gold_answer", "checker"):
+        if (value := getattr(task, field)) is not None:
+            entry[field] = value
+    if task.gold_answer is not None and task.answer_check is not AnswerCheck.TEXT:
+        entry["answer_check"] = task.answer_check.value
+    return entry
+
+
+def _gold_problem(gold: str, check: AnswerCheck) -> str | None:
+    """What makes a gold answer one that no answer could match by `check`; None when nothing does."""
+    if check is AnswerCheck.REGEX:
+        return pattern_problem(gold)
+    if check is AnswerCheck.JSON:
+        try:
+            json.loads(gold)
+        except (ValueError, RecursionError) as error:
+            return f"{gold!r} is not JSON ({error}); quote its strings"
+    if check is AnswerCheck.NUMBER and not _NUMBER_WITHIN.fullmatch(gold.strip()):
+        return f'{gold!r} is no number; give "3.14", or "3.14 ± 0.01"'
+    return None
 
 
 def _ids_by_name(catalogue: Catalogue) -> dict[str, list[str]]:

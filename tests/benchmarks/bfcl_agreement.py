@@ -64,7 +64,7 @@ def cases(files: BfclFiles, bfcl: Bfcl, *, seed: int, wrong: int) -> Iterator[Ca
         for record in bfcl.records[category]:
             random_ = random.Random(f"{seed}/{record.task.id}")
             functions, answer = raw[record.task.id]["function"], answers[record.task.id]
-            gold = [_gold_call(call) for call in answer]
+            gold = [_gold_call(call, functions) for call in answer]
 
             def case(change: str, calls: Sequence[Call], record: BfclRecord = record, **parts: Any) -> Case:
                 return Case(record=record, change=change, calls=tuple(calls), **parts)
@@ -82,10 +82,16 @@ def cases(files: BfclFiles, bfcl: Bfcl, *, seed: int, wrong: int) -> Iterator[Ca
                         yield case(change, changed, **parts)
 
 
-def _gold_call(call: dict[str, Any]) -> Call:
-    """The first value listed of each argument, whatever the schema says; left out where that is "" """
+def _gold_call(call: dict[str, Any], functions: Sequence[dict[str, Any]]) -> Call:
+    """The first value listed of each argument, of whatever type; left out where that is "" and may be left out."""
     ((name, arguments),) = call.items()
-    return name, {key: _made(values[0]) for key, values in arguments.items() if values and values[0] != ""}
+    required = next(function for function in functions if function["name"] == name)["parameters"]["required"]
+    made = {}
+    for key, values in arguments.items():
+        stated = [value for value in values if value != ""] or values if key in required else values
+        if stated and (stated[0] != "" or key in required):
+            made[key] = _made(stated[0])
+    return name, made
 
 
 def _other_values(answer: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str, Any]]:

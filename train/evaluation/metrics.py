@@ -12,7 +12,7 @@ from envs.types import StopReason, Task, ToolCall, ToolStatus
 from retriever.base.canonical import same_json
 from retriever.metrics import bootstrap_interval, ndcg_at_k
 from retriever.search import Retriever
-from rewards.answers import answer_holds
+from rewards.answers import answer_score
 from rollout.types import TRUNCATED, TaskRollouts, Trajectory
 
 K = 5  # the k of recall_at_5 and ndcg_at_5, whatever a search returned
@@ -98,11 +98,11 @@ def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
 
 def _passed(trajectory: Trajectory) -> float | None:
     task = trajectory.task
-    if task.gold_answer is None and not task.gold_calls:
+    if task.gold_answer is None and task.checker is None and not task.gold_calls:
         return None
     if trajectory.answer is None or not trajectory.answer.strip():  # an unanswered task is never solved
         return 0.0
-    if task.gold_answer is not None and not answer_holds(trajectory.answer, task.gold_answer):
+    if answer_score(trajectory.answer, task) not in (None, 1.0):
         return 0.0
     executed = [result.call for result in trajectory.results if result.status is ToolStatus.OK]
     return float(all(any(_same_call(call, gold) for call in executed) for gold in task.gold_calls or ()))
