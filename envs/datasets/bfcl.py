@@ -6,17 +6,15 @@ checked (rewards/ast_rules.py), not run. Java and JavaScript are left out. Dialo
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from envs.datasets.bfcl_files import BfclFiles, conversation
+from envs.datasets.merged import MergedTools
 from envs.executors.arguments import invalid_arguments
 from envs.types import AllowedCall, AnswerCheck, Task, ToolCall
-from retriever.base.canonical import canonical_json
 from retriever.catalogue import Catalogue
-from retriever.readers import openai_functions
 from retriever.readers.place import Place
 from retriever.tools import ToolDoc
 
@@ -79,7 +77,7 @@ def read_bfcl(files: BfclFiles) -> Bfcl:
     later tool's id ends in "~" and the record's id. A task's `allowed_calls` are what the record lists as right; its
     `gold_calls` are the first values that also fit the function's schema, and None where no values do.
     """
-    functions = _Functions()
+    functions = MergedTools()
     records: dict[str, tuple[BfclRecord, ...]] = {}
     for category in (*WITH_GOLD_CALLS, *NO_CALL, *SOME_CALL):
         answers = files.answers(category)
@@ -111,29 +109,8 @@ def _places(files: BfclFiles, category: str) -> Iterator[tuple[Place, dict[str, 
         yield place, entry
 
 
-class _Functions:
-    """Every function once, as a tool."""
-
-    def __init__(self) -> None:
-        self._by_text: dict[str, ToolDoc] = {}
-        self._names: Counter[str] = Counter()
-
-    @property
-    def tools(self) -> list[ToolDoc]:
-        return list(self._by_text.values())
-
-    def tool(self, function: Any, place: Place) -> ToolDoc:
-        text = canonical_json(function)
-        if text not in self._by_text:
-            name = str(function.get("name")) if isinstance(function, dict) else ""
-            tool = openai_functions.tool(function, place if self._names[name] else replace(place, variant=""))
-            self._names[name] += 1
-            self._by_text[text] = replace(tool, origin="simulator")
-        return self._by_text[text]
-
-
 def _record(
-    entry: dict[str, Any], category: str, answers: Mapping[str, list[Any]], functions: _Functions, place: Place
+    entry: dict[str, Any], category: str, answers: Mapping[str, list[Any]], functions: MergedTools, place: Place
 ) -> BfclRecord:
     offered = entry.get("function")
     if not isinstance(offered, list):
