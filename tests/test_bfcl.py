@@ -26,7 +26,8 @@ from retriever.schemas import parameters_problem
 from retriever.tools import ToolDoc
 from rewards.answers import answer_score
 from rewards.ast_rules import ast_verdict
-from tests.benchmarks.bfcl_agreement import compare, peer_answers
+from tests.benchmarks.bfcl_agreement import compare
+from tests.benchmarks.bfcl_dialogues import run_gold
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -388,23 +389,9 @@ class TestAsPublished:
 
     def test_gold_dialogues_end_as_the_package_says(self, wheel: Path) -> None:
         """All 4,625 gold calls, 1,142 of them of the base category: the same responses, the same states."""
-        read = read_dialogues(BfclFiles(wheel))
-        dialogues = [dialogue for category in MULTI_TURN for dialogue in read.dialogues[category]]
-        jobs = [
-            {
-                "id": dialogue.id, "config": dialogue.initial, "classes": dialogue.classes,
-                "calls": [turn.published for turn in dialogue.turns],
-            }
-            for dialogue in dialogues
-        ]  # fmt: skip
-        classes = load_classes(wheel)
-        counts = {
-            category: sum(len(turn.gold) for one in read.dialogues[category] for turn in one.turns)
-            for category in MULTI_TURN
-        }
-        assert list(counts.values()) == [1142, 1140, 1140, 1203]
-        ours = asyncio.run(play_gold(classes, read.catalogue, dialogues))
-        assert ours == [(one["responses"], one["state"]) for one in peer_answers(wheel, jobs)]
+        figures = run_gold(wheel)
+        assert list(figures.calls.values()) == [1142, 1140, 1140, 1203]
+        assert (figures.responses_differ, figures.states_differ) == (0, 0)
 
     def test_fetch_writes_what_a_run_reads(
         self, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -421,23 +408,6 @@ class TestAsPublished:
         assert tasks == read_bfcl(BfclFiles(wheel)).tasks
         assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--wheel", str(wheel)]) == 2
         assert "--overwrite" in capsys.readouterr().err
-
-
-async def play_gold(
-    classes: Mapping[str, type], catalogue: Catalogue, dialogues: Sequence[BfclDialogue]
-) -> list[tuple[list[list[str]], dict[str, str]]]:
-    """Per dialogue: what the gold calls of each turn said, and the state at the end, written as the package's is."""
-    played = []
-    for dialogue in dialogues:
-        async with BfclStateBackend(classes, dialogue).session() as session:
-            said = [
-                [(await session.run(catalogue[call.name], call.arguments, timeout_s=10)).text for call in turn.gold]
-                for turn in dialogue.turns
-            ]
-            state = session.state()
-        public = {f"{name}.{key}": repr(value) for name, keys in state.items() for key, value in keys.items()}
-        played.append((said, public))
-    return played
 
 
 def test_a_file_that_is_not_the_wheel_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
