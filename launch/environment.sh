@@ -141,7 +141,7 @@ install_slow_model() {
 
 # The slow tests' data: never installed, for its pins clash with ours.
 download_bfcl() {
-    [ -e "$venv/bfcl" ] && return
+    compgen -G "$venv/bfcl/*.whl" >/dev/null && return
     say "downloading bfcl-eval for the slow tests (2 MB)"
     "$venv/bin/python" -m pip download --quiet --no-deps --dest "$venv/bfcl" bfcl-eval==2026.3.23 ||
         fail "bfcl-eval could not be downloaded; is there a package index?"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envs.checkers import load_checker
 from envs.datasets.user_files import read_tasks, write_tasks
@@ -34,9 +36,10 @@ from rewards.config import ExecutionWeights
 from rewards.forged import forged_observations
 from rewards.parts import execution_reward
 from rewards.provenance import Traced, provenance, traced_share
+from rollout.records import trajectory_from_dict, trajectory_to_dict
 from rollout.types import Completion, FinishReason, Trajectory, Turn
 
-WEATHER = {
+WEATHER: dict[str, Any] = {
     "type": "object",
     "properties": {
         "city": {"type": "string"},
@@ -141,6 +144,27 @@ class TestAstRules:
         """Greedy: the first gold call takes "Oslo", and the second, which allows nothing else, finds none."""
         right = [allowed("w", city=["Oslo", "Rome"]), allowed("w", city=["Oslo"])]
         assert reason([call("w", city="Oslo"), call("w", city="Rome")], right) is AstReason.RIGHT
+
+
+JSON_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("wh"), inner, max_size=2),
+    max_leaves=6,
+)
+ARGUMENTS = st.dictionaries(st.sampled_from([*WEATHER["properties"], "else"]), JSON_VALUE, max_size=5)
+RIGHT: dict[str, list[Any]] = {
+    "city": ["Oslo"], "days": ["", 1, None], "wind": [1.5, 2, ""], "metric": [True, "yes"], "hours": ["", [1, 2]],
+    "levels": [[1.5, 2], []], "names": [["a"]], "box": [{"w": [1], "h": ["", 2]}, ""], "boxes": ["", [{"w": [1]}]],
+    "note": ["", "x", 3], "unit": [],
+}  # fmt: skip
+
+
+@given(ARGUMENTS)
+def test_whatever_a_policy_writes_gets_a_verdict(arguments: dict[str, Any]) -> None:
+    made = ToolCall(name="w", arguments=arguments)
+    assert not ast_verdict([made], [AllowedCall(name="w", arguments=RIGHT)], lambda _: WEATHER).right
+    found = provenance(made, [json.dumps(arguments), ASKED], WEATHER)
+    assert 0 <= found.traced <= found.leaves
 
 
 ASKED = "Weather in New York for 1,000 people, 3 days from 12.5% of five towns"
@@ -393,6 +417,12 @@ class TestParts:
         trajectory = played(("<tool_response>4", (result(call("w", city="Rome")),)), task=self.TASK)
         reward = execution_reward(trajectory, ExecutionWeights(), self.CATALOGUE)
         assert reward.total == pytest.approx((0.2 * 1 + 0.1 * 1) / 0.3)  # format and grounding
+
+
+def test_records_keep_what_is_right() -> None:
+    task = replace(TestParts.TASK, gold_answer="a|b", answer_check=REGEX, checker="json.loads")
+    trajectory = played(("", (result(call("w", city="Oslo")),)), task=task)
+    assert trajectory_from_dict(json.loads(json.dumps(trajectory_to_dict(trajectory)))) == trajectory
 
 
 def test_what_is_right_goes_to_disk_with_a_task_and_comes_back(tmp_path: Path) -> None:
