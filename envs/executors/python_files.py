@@ -1,0 +1,123 @@
+"""The files of a folder of tools, as a worker process has them: compiled once, and never run by the worker.
+
+A file is found by a tool's id, imports what its folder and the folder of tools hold, last, as when it was read into the
+catalogue (`retriever/readers/python_functions.py`). The calls' processes do the importing; they inherit the code.
+
+Standard library only: a worker must start fast.
+"""
+
+import ast
+import gc
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import CodeType, ModuleType
+
+FRAME_BYTES = 4  # the length before each message
+JSON_BYTES_OF_A_CHARACTER = 12  # at most: an escaped surrogate pair
+_OWN = ("envs", "retriever")  # our packages, which a worker has loaded: a tool's own module may have their name
+
+
+class ToolFiles:
+    """Finds and compiles; a file that was changed is compiled anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._codes: dict[Path, tuple[tuple[int, int], CodeType]] = {}
+
+    def path(self, file: str) -> Path | None:
+        """Where the file named without its ".py" is; None when the folder has no such file."""
+        try:
+            path = (self.folder / f"{file}.py").resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):  # missing; a null byte; a loop of links
+            return None
+        return path if path.is_relative_to(self.folder) and path.is_file() else None
+
+    def prepare(self, path: Path) -> None:
+        """Compile the file and those of the folder that it imports; import the installed libraries that they name.
+
+        Raises what compiling the file raises. What goes wrong with an import is told by the call's own.
+        """
+        if self._known(path) is not None:
+            return
+        waiting, libraries = [path], set[str]()
+        while waiting:
+            file = waiting.pop()
+            try:
+                tree = ast.parse(file.read_bytes(), filename=str(file))
+                code = compile(tree, str(file), "exec", dont_inherit=True)
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                if file == path:
+                    raise
+                continue
+            self._codes[file] = (_version(file), code)
+            named = set(_imported(tree, file))
+            own = {found for name in named for found in self._own(name, file) if self._known(found) is None}
+            waiting += own - set(waiting)
+            libraries |= {name for name in named if not name.startswith("/")}
+        for name in sorted(libraries):
+            with suppress(Exception, SystemExit):
+                importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # what is kept is not written to by later collections, and so not copied after a fork
+
+    def module(self, path: Path) -> ModuleType:
+        """The file as a module, run: only in the process of a call. Raises what its code raises."""
+        for own in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+            del sys.modules[own]
+        sys.path_hooks.insert(0, self._finder)
+        sys.path.extend(dict.fromkeys((str(path.parent), str(self.folder))))
+        spec = ModuleSpec(f"toolscout_source_{path.stem}", None, origin=str(path))
+        module = module_from_spec(spec)
+        module.__file__ = str(path)
+        sys.modules[spec.name] = module  # dataclasses and get_type_hints look a module up by its name
+        exec(self._known(path) or compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+        return module
+
+    def _known(self, path: Path) -> CodeType | None:
+        version, code = self._codes.get(path, (None, None))
+        return code if code is not None and version == _version(path) else None
+
+    def _own(self, name: str, importer: Path) -> Iterator[Path]:
+        """The files of the folder that `name` may stand for."""
+        for base in (importer.parent, self.folder):
+            stem = base / name if name.startswith("/") else base.joinpath(*name.split("."))
+            for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
+                if path.is_file() and path.is_relative_to(self.folder):
+                    yield path
+
+    def _finder(self, entry: str) -> FileFinder:
+        """A path hook for the folder of tools."""
+        if not Path(entry).is_relative_to(self.folder):
+            raise ImportError("not in the folder of tools")
+        known = self._known
+
+        class Compiled(SourceFileLoader):
+            def get_code(self, fullname: str) -> CodeType | None:
+                return known(Path(self.path)) or super().get_code(fullname)
+
+        return FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (Compiled, [".py"]))
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _imported(tree: ast.Module, path: Path) -> Iterator[str]:
+    """What a file imports at its top level: dotted names, and for relative ones the absolute path of the module."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = node.module or ""
+            if node.level:
+                start = str(path.parents[node.level - 1].joinpath(*start.split(".")))
+            yield start
+            yield from (f"{start}{'/' if node.level else '.'}{alias.name}" for alias in node.names)
+    if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(tree)):
+        yield "asyncio"

@@ -1,0 +1,267 @@
+"""A worker process of `PythonPool`: reads requests, forks a process for each, writes replies. `python -m` runs it.
+
+It never runs a tool's code itself. For the first call of a file it compiles the file and imports the installed
+libraries that the file names (those of the interpreter, never those of the tools' folder), so that the process forked
+for a call has them at once; that process alone runs the file and then the function, is held by the sandbox and by one
+more filter, has no descriptor but the one that takes its reply, and is ended before the reply goes out. So whatever a
+call did to modules, threads, memory or descriptors ended with it, and the next is forked from a worker that never saw
+it. The price is a fork, and that the body of the tool's file runs in every call.
+
+Messages in both directions are a length of four bytes (big-endian) and that much JSON. Imports little: it starts fast.
+"""
+
+import dataclasses
+import gc
+import inspect
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from envs.executors import sandbox
+from envs.executors.python_files import FRAME_BYTES, JSON_BYTES_OF_A_CHARACTER, ToolFiles
+
+_REPLY_FD = 3
+_PARENT_CHECK_MS = 1000
+_MB = 1024 * 1024
+
+_Reply = dict[str, Any]
+
+
+def main() -> None:
+    """Serve the parent at the other end of descriptor 0 until it is gone."""
+    parent = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)  # what a library prints must not get among the replies
+    os.dup2(null, 1)
+    settings = _received(parent)
+    if settings is None:
+        return
+    os.environ.pop("PYTHONPATH", None)
+    sys.path[:] = [entry for entry in sys.path if entry != settings["code"]]
+    try:
+        worker = _Worker(parent, settings)
+    except OSError as error:
+        _send(parent, {"failure": str(error)})
+        return
+    os.dup2(null, 2)
+    os.close(null)
+    _send(parent, {"failure": None})
+    worker.serve()
+
+
+class _Worker:
+    def __init__(self, parent: socket.socket, settings: Mapping[str, Any]) -> None:
+        """Confines this process. Raises OSError when it cannot, or cannot read the tools."""
+        self._parent, self._settings = parent, settings
+        self._parent_pid = os.getppid()
+        self._files = ToolFiles(Path(settings["folder"]))
+        # kept open: the sandbox does not let it be opened
+        self._size = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+        self._filter: sandbox.ChildFilter | None = None
+        if settings["sandbox"] == "kernel":
+            sandbox.confine(scratch=os.getcwd(), readable=(str(self._files.folder), *settings["readable"]))
+            self._filter = sandbox.ChildFilter()
+        os.listdir(self._files.folder)
+        gc.disable()  # collecting would write to, and so copy, the pages that a fork shares
+
+    def serve(self) -> None:
+        while (request := _received(self._parent)) is not None:
+            reply = self._reply(request)
+            _send(self._parent, reply | {"soiled": not _emptied(os.getcwd())})
+
+    def _reply(self, request: Mapping[str, Any]) -> _Reply:
+        path = self._files.path(request["file"])
+        if path is None:
+            return _unknown(f"there is no file {request['file']!r}.py among the tools")
+        try:
+            self._files.prepare(path)
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return _error(f"{request['file']}.py cannot be read ({type(error).__name__}: {error})")
+        return self._call(path, request)
+
+    def _call(self, path: Path, request: Mapping[str, Any]) -> _Reply:
+        """The reply of a process forked for the call, which has ended."""
+        taken, given = os.pipe()
+        memory = self._taken_bytes() + self._settings["memory_mb"] * _MB
+        worker, child = os.getpid(), os.fork()
+        if child == 0:
+            try:
+                self._become_call(worker, given, memory)
+                reply = _outcome(self._files, path, request, self._settings["output_chars"])
+                _write(_REPLY_FD, json.dumps(reply).encode())
+            finally:
+                os._exit(0)
+        os.close(given)
+        written = self._written(taken)
+        os.close(taken)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
+        status = os.waitpid(child, 0)[1]
+        if written is None:
+            _emptied(os.getcwd())
+            os._exit(1)  # the parent is gone
+        return _understood(written) or _error(f"the tool's process ended{_how(status)} before it gave a result")
+
+    def _become_call(self, worker: int, reply_fd: int, memory_bytes: int) -> None:
+        """What the forked process does before the tool's code."""
+        os.dup2(reply_fd, _REPLY_FD)
+        os.closerange(_REPLY_FD + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        sandbox.end_with_parent(worker)
+        sandbox.limit_resources(
+            memory_bytes=memory_bytes,
+            cpu_s=self._settings["cpu_s"],
+            file_bytes=self._settings["file_mb"] * _MB,
+            open_files=self._settings["open_files"],
+        )
+        if self._filter is not None:
+            self._filter.load()
+        gc.enable()
+
+    def _written(self, pipe: int) -> bytes | None:
+        """What the call's process wrote until it closed the pipe or exceeded the limit; None when the parent ended."""
+        limit = self._settings["output_chars"] * JSON_BYTES_OF_A_CHARACTER + 1024
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        poll.register(self._parent, select.POLLRDHUP)
+        parts: list[bytes] = []
+        while True:
+            ready = dict(poll.poll(_PARENT_CHECK_MS))
+            if self._parent.fileno() in ready or os.getppid() != self._parent_pid:
+                return None
+            if pipe in ready:
+                part = os.read(pipe, _MB)
+                parts.append(part)
+                if not part or sum(map(len, parts)) > limit:
+                    return b"".join(parts)
+
+    def _taken_bytes(self) -> int:
+        """The address space of this process, and so of what is forked from it."""
+        if self._size is None:
+            return 0
+        return int(os.pread(self._size, 100, 0).split()[0]) * resource.getpagesize()
+
+
+def _outcome(files: ToolFiles, path: Path, request: Mapping[str, Any], output_chars: int) -> _Reply:
+    """Runs the tool's code: in the process of the call."""
+    try:
+        function = vars(files.module(path)).get(request["function"])
+        if not inspect.isfunction(function):
+            return _unknown(f"there is no function {request['function']!r} in {request['file']}.py")
+        text = _text(_result(function, request["arguments"]))
+        status, length = "ok", len(text)
+    except BaseException as error:  # noqa: BLE001 - whatever a tool raises is its result
+        error.__traceback__ = None  # it holds what filled the memory
+        text = f"error: {str(error) or type(error).__name__}"
+        status, length = "tool_error", len(text)
+    text = text[:output_chars].encode(errors="replace").decode()
+    return {"status": status, "text": text, "length": length}
+
+
+def _result(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    by_name, by_position = dict(arguments), []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.POSITIONAL_ONLY or name not in by_name:
+            break
+        by_position.append(by_name.pop(name))
+    result = function(*by_position, **by_name)
+    if inspect.isawaitable(result):
+        import asyncio
+
+        async def awaited() -> Any:
+            return await result
+
+        return asyncio.run(awaited())
+    return result
+
+
+def _text(value: Any) -> str:
+    """How a Python value reads as an observation: strings bare, everything else as JSON, as far as JSON goes."""
+    if isinstance(value, str):
+        return str(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError, RecursionError):  # keys that are no strings; a value that holds itself
+        return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    """What stands in JSON for a value that JSON does not have."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if hasattr(value, "model_dump"):  # pydantic's
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _understood(written: bytes) -> _Reply | None:
+    """The reply of a call's process, which may have written anything; None when it is none."""
+    try:
+        reply = json.loads(written)
+        sound = reply["status"] in ("ok", "tool_error", "unknown_tool") and isinstance(reply["text"], str)
+        return {"status": reply["status"], "text": reply["text"], "length": int(reply["length"])} if sound else None
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f" with exit code {code}"
+    if -code == signal.SIGXCPU:
+        return " at its limit of CPU time"
+    return f" by signal {-code} ({signal.strsignal(-code)})"
+
+
+def _error(problem: str) -> _Reply:
+    return {"status": "tool_error", "text": f"error: {problem}", "length": 0}
+
+
+def _unknown(problem: str) -> _Reply:
+    return {"status": "unknown_tool", "text": f"error: {problem}", "length": 0}
+
+
+def _emptied(folder: str) -> bool:
+    """Whether what a call left in its folder could be removed."""
+    try:
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+    except (OSError, RecursionError):
+        return False
+    return True
+
+
+def _received(parent: socket.socket) -> dict[str, Any] | None:
+    """The next message; None when the parent is gone."""
+    try:
+        head = parent.recv(FRAME_BYTES, socket.MSG_WAITALL)
+        body = parent.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if len(head) == FRAME_BYTES else b""
+        return json.loads(body) if body else None
+    except (OSError, ValueError):
+        return None
+
+
+def _send(parent: socket.socket, message: _Reply) -> None:
+    body = json.dumps(message).encode()
+    with suppress(OSError):  # the parent is gone: the next read says so
+        parent.sendall(len(body).to_bytes(FRAME_BYTES, "big") + body)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+if __name__ == "__main__":
+    main()
