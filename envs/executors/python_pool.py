@@ -32,7 +32,7 @@ from retriever.tools import ToolDoc
 
 _CODE = str(Path(__file__).parents[2])
 _PASSED = ("LD_LIBRARY_PATH", "TZ")  # of our environment; nothing else of it reaches a worker
-_START_S = 60
+_READY_S = 60
 
 
 class PythonPool(Stateless):
@@ -63,16 +63,15 @@ class PythonPool(Stateless):
         file, _, function = tool.id.rpartition("/")
         request = {"file": file, "function": function, "arguments": dict(arguments)}
         async with self._place():
-            worker = self._take()
+            worker = await self._take()
             try:
-                await worker.start()
                 async with asyncio.timeout(timeout_s):
                     reply = await worker.reply(request)
             except BaseException:  # also a deadline and a cancellation: nothing of the call may go on
-                self._bury(worker)
+                self._replace(worker)
                 raise
-            if reply is None or reply["soiled"]:
-                self._bury(worker)
+            if reply is None:
+                self._replace(worker)
             else:
                 self._busy.discard(worker)
                 self._idle.append(worker)
@@ -99,28 +98,36 @@ class PythonPool(Stateless):
             self._loop, self._places = asyncio.get_running_loop(), asyncio.Semaphore(self._config.workers)
         return self._places
 
-    def _take(self) -> "_Worker":
-        """A worker that lives, for the caller alone. Raises InfraError when none can be started."""
-        if self._closed:
-            raise InfraError("the pool is closed")
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.lives():
-                break
+    async def _take(self) -> "_Worker":
+        """A worker that is ready, for the caller alone. Raises InfraError when none can be started."""
+        while True:
+            worker = self._idle.pop() if self._idle else self._start()
+            self._busy.add(worker)
+            try:
+                if await worker.ready():
+                    return worker
+            except BaseException:
+                self._bury(worker)
+                raise
             self._bury(worker)
-        else:
-            worker = self._start()
-        self._busy.add(worker)
-        return worker
 
     def _start(self) -> "_Worker":
+        if self._closed:
+            raise InfraError("the pool is closed")
         if self._scratch is None:
             self._scratch = tempfile.mkdtemp(prefix="toolscout-python-")
         return _Worker(self._settings, tempfile.mkdtemp(dir=self._scratch))
 
+    def _replace(self, worker: "_Worker") -> None:
+        """Bury the worker; another gets ready until the next call."""
+        self._bury(worker)
+        with suppress(InfraError):  # the next call will try, and say so
+            self._idle.append(self._start())
+
     def _bury(self, worker: "_Worker") -> None:
-        """Kill the worker and what runs in it; remove its folder, and start another, while we go on."""
-        busy = worker in self._busy
+        """Kill the worker and the call in it; its folder is removed while we go on."""
+        if worker not in self._busy and worker not in self._idle:
+            return  # close() was here before
         self._busy.discard(worker)
         with suppress(ValueError):
             self._idle.remove(worker)
@@ -128,9 +135,6 @@ class PythonPool(Stateless):
         burial = threading.Thread(target=worker.bury, name="bury a tool's worker")
         burial.start()
         self._burials = [*(thread for thread in self._burials if thread.is_alive()), burial]
-        if busy and worker.ready and not self._closed:
-            with suppress(InfraError):  # the next call will try, and say so
-                self._idle.append(self._start())
 
     def _finish_burials(self) -> None:
         for burial in self._burials:
@@ -144,7 +148,7 @@ class _Worker:
 
     def __init__(self, settings: Mapping[str, Any], scratch: str) -> None:
         """Starts the process, which is ready a moment later. Raises InfraError when there can be none."""
-        self.ready = False
+        self._new = True
         self._settings, self._scratch = settings, scratch
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
@@ -163,33 +167,29 @@ class _Worker:
                 self._socket.close()
                 raise InfraError(f"no worker process for Python tools could be started: {error}") from error
 
-    def lives(self) -> bool:
-        """Whether the process is still there; it may end by other hands while it waits."""
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+    async def ready(self) -> bool:
+        """Wait until it takes a request; False when it ended after an earlier one.
 
-    async def start(self) -> None:
-        """Wait until the worker has confined itself. Raises InfraError when it cannot."""
-        if self.ready:
-            return
+        Raises InfraError when a new one cannot get ready.
+        """
         try:
-            async with asyncio.timeout(_START_S):
-                greeting = await self._exchange(self._settings)
+            async with asyncio.timeout(_READY_S):
+                if self._new:
+                    await self._send(self._settings)
+                said = await self._received()
         except TimeoutError:
-            raise InfraError(f"a worker process for Python tools was not ready within {_START_S} s") from None
-        if greeting is None or greeting["failure"]:
+            raise InfraError(f"a worker process for Python tools was not ready within {_READY_S} s") from None
+        if self._new and (said is None or said["failure"]):
             assert self._process.stderr is not None
-            told = greeting["failure"] if greeting else self._process.stderr.read().decode(errors="replace").strip()
+            told = said["failure"] if said else self._process.stderr.read().decode(errors="replace").strip()
             raise InfraError(f"a worker process for Python tools could not start: {told[-300:]}")
-        self.ready = True
+        self._new = False
+        return said is not None and self._lives()
 
     async def reply(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the worker says; None when it ended instead."""
-        return await self._exchange(request)
+        await self._send(request)
+        return await self._received()
 
     def kill(self) -> None:
         """End the worker and the call in it. Once only: the number of a process that was waited for is free again."""
@@ -206,16 +206,28 @@ class _Worker:
             if Path(self._scratch).exists():
                 subprocess.run([*command, "--", self._scratch], check=False, stderr=subprocess.DEVNULL)
 
-    async def _exchange(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
-        body = json.dumps(message).encode()
-        loop = asyncio.get_running_loop()
+    def _lives(self) -> bool:
+        """Whether the process is there; it may have been ended by others while it waited."""
         try:
-            await loop.sock_sendall(self._socket, len(body).to_bytes(FRAME_BYTES, "big") + body)
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        body = json.dumps(message).encode()
+        with suppress(ConnectionError):  # the worker ended: the next read says so
+            frame = len(body).to_bytes(FRAME_BYTES, "big") + body
+            await asyncio.get_running_loop().sock_sendall(self._socket, frame)
+
+    async def _received(self) -> dict[str, Any] | None:
+        try:
             length = int.from_bytes(await self._read(FRAME_BYTES), "big")
             most = self._settings["output_chars"] * JSON_BYTES_OF_A_CHARACTER + 4096
-            assert length <= most, f"a worker replies with {length} bytes, more than {most}"
-            reply: dict[str, Any] = json.loads(await self._read(length))
-            return reply
+            assert length <= most, f"a worker sends {length} bytes, more than {most}"
+            message: dict[str, Any] = json.loads(await self._read(length))
+            return message
         except (ConnectionError, EOFError):
             return None
 

@@ -54,7 +54,6 @@ def main() -> None:
         return
     os.dup2(null, 2)
     os.close(null)
-    _send(parent, {"failure": None})
     worker.serve()
 
 
@@ -74,22 +73,29 @@ class _Worker:
         gc.disable()  # collecting would write to, and so copy, the pages that a fork shares
 
     def serve(self) -> None:
-        while (request := _received(self._parent)) is not None:
-            reply = self._reply(request)
-            _send(self._parent, reply | {"soiled": not _emptied(os.getcwd())})
+        """Say that a request may come, take it, reply; until the parent is gone, or a call's files cannot be removed.
 
-    def _reply(self, request: Mapping[str, Any]) -> _Reply:
-        path = self._files.path(request["file"])
-        if path is None:
-            return _unknown(f"there is no file {request['file']!r}.py among the tools")
-        try:
-            self._files.prepare(path)
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            return _error(f"{request['file']}.py cannot be read ({type(error).__name__}: {error})")
-        return self._call(path, request)
+        Whoever started this worker starts another then.
+        """
+        while _emptied(os.getcwd()):
+            _send(self._parent, {"failure": None})
+            request = _received(self._parent)
+            if request is None:
+                return
+            path = self._files.path(request["file"])
+            if path is None:
+                _send(self._parent, _unknown(f"there is no file {request['file']!r}.py among the tools"))
+                continue
+            try:
+                self._files.prepare(path)
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                problem = f"{request['file']}.py cannot be read ({type(error).__name__}: {error})"
+                _send(self._parent, _error(problem))
+                continue
+            self._call(path, request)
 
-    def _call(self, path: Path, request: Mapping[str, Any]) -> _Reply:
-        """The reply of a process forked for the call, which has ended."""
+    def _call(self, path: Path, request: Mapping[str, Any]) -> None:
+        """Fork a process for the call, send its reply, and see it end."""
         taken, given = os.pipe()
         memory = self._taken_bytes() + self._settings["memory_mb"] * _MB
         worker, child = os.getpid(), os.fork()
@@ -98,18 +104,22 @@ class _Worker:
                 self._become_call(worker, given, memory)
                 reply = _outcome(self._files, path, request, self._settings["output_chars"])
                 _write(_REPLY_FD, json.dumps(reply).encode())
+                os.close(_REPLY_FD)  # now: a process takes a while to end
             finally:
                 os._exit(0)
         os.close(given)
         written = self._written(taken)
         os.close(taken)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
+        os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
+        reply = _understood(written) if written is not None else None
+        if reply is not None:
+            _send(self._parent, reply)
         status = os.waitpid(child, 0)[1]
         if written is None:
             _emptied(os.getcwd())
-            os._exit(1)  # the parent is gone
-        return _understood(written) or _error(f"the tool's process ended{_how(status)} before it gave a result")
+            os._exit(1)
+        if reply is None:
+            _send(self._parent, _error(f"the tool's process ended{_how(status)} before it gave a result"))
 
     def _become_call(self, worker: int, reply_fd: int, memory_bytes: int) -> None:
         """What the forked process does before the tool's code."""
@@ -168,8 +178,9 @@ def _outcome(files: ToolFiles, path: Path, request: Mapping[str, Any], output_ch
 
 def _result(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     by_name, by_position = dict(arguments), []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not parameter.POSITIONAL_ONLY or name not in by_name:
+    code = inspect.unwrap(function).__code__
+    for name in code.co_varnames[: code.co_posonlyargcount]:
+        if name not in by_name:
             break
         by_position.append(by_name.pop(name))
     result = function(*by_position, **by_name)
