@@ -33,6 +33,7 @@ from retriever.tools import ToolDoc
 _CODE = str(Path(__file__).parents[2])
 _PASSED = ("LD_LIBRARY_PATH", "TZ")  # of our environment; nothing else of it reaches a worker
 _READY_S = 60
+_LEAVE_S = 5  # for the calls that run when the pool is closed
 
 
 class PythonPool(Stateless):
@@ -86,6 +87,12 @@ class PythonPool(Stateless):
     async def close(self) -> None:
         """End all workers and remove their folders. Calls that still run, and later ones, get an InfraError."""
         self._closed = True
+        for worker in self._busy:
+            worker.kill()  # whoever waits for it sees it end, and buries it
+        for _ in range(_LEAVE_S * 100):
+            if not self._busy:
+                break
+            await asyncio.sleep(0.01)
         for worker in [*self._idle, *self._busy]:
             self._bury(worker)
         await asyncio.to_thread(self._finish_burials)
@@ -126,12 +133,11 @@ class PythonPool(Stateless):
 
     def _bury(self, worker: "_Worker") -> None:
         """Kill the worker and the call in it; its folder is removed while we go on."""
-        if worker not in self._busy and worker not in self._idle:
-            return  # close() was here before
         self._busy.discard(worker)
         with suppress(ValueError):
             self._idle.remove(worker)
         worker.kill()
+        worker.hang_up()
         burial = threading.Thread(target=worker.bury, name="bury a tool's worker")
         burial.start()
         self._burials = [*(thread for thread in self._burials if thread.is_alive()), burial]
@@ -192,9 +198,12 @@ class _Worker:
         return await self._received()
 
     def kill(self) -> None:
-        """End the worker and the call in it. Once only: the number of a process that was waited for is free again."""
-        with suppress(ProcessLookupError):
+        """End the worker and the call in it."""
+        with suppress(ProcessLookupError):  # not waited for before `bury`, so its number is nobody else's
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Close the socket: in the event loop's thread, when nobody waits for it."""
         self._socket.close()
 
     def bury(self) -> None:

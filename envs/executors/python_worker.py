@@ -13,7 +13,6 @@ Messages in both directions are a length of four bytes (big-endian) and that muc
 import dataclasses
 import gc
 import inspect
-import json
 import os
 import resource
 import select
@@ -23,6 +22,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from json import dumps, loads  # by name: a tool may put others into the module
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,8 @@ class _Worker:
         if child == 0:
             try:
                 self._become_call(worker, given, memory)
-                reply = _outcome(self._files, path, request, self._settings["output_chars"])
-                _write(_REPLY_FD, json.dumps(reply).encode())
+                outcome = _outcome(self._files, path, request, self._settings["output_chars"])
+                _write(_REPLY_FD, dumps(outcome).encode())
                 os.close(_REPLY_FD)  # now: a process takes a while to end
             finally:
                 os._exit(0)
@@ -199,7 +199,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return str(value)
     try:
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+        return dumps(value, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError, RecursionError):  # keys that are no strings; a value that holds itself
         return repr(value)
 
@@ -216,7 +216,7 @@ def _plain(value: Any) -> Any:
 def _understood(written: bytes) -> _Reply | None:
     """The reply of a call's process, which may have written anything; None when it is none."""
     try:
-        reply = json.loads(written)
+        reply = loads(written)
         sound = reply["status"] in ("ok", "tool_error", "unknown_tool") and isinstance(reply["text"], str)
         return {"status": reply["status"], "text": reply["text"], "length": int(reply["length"])} if sound else None
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
@@ -258,13 +258,13 @@ def _received(parent: socket.socket) -> dict[str, Any] | None:
     try:
         head = parent.recv(FRAME_BYTES, socket.MSG_WAITALL)
         body = parent.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if len(head) == FRAME_BYTES else b""
-        return json.loads(body) if body else None
+        return loads(body) if body else None
     except (OSError, ValueError):
         return None
 
 
 def _send(parent: socket.socket, message: _Reply) -> None:
-    body = json.dumps(message).encode()
+    body = dumps(message).encode()
     with suppress(OSError):  # the parent is gone: the next read says so
         parent.sendall(len(body).to_bytes(FRAME_BYTES, "big") + body)
 
