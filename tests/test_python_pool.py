@@ -504,9 +504,10 @@ def test_what_a_call_did_to_its_process_ends_with_it(tools: Tools) -> None:
             json.dumps = builtins.sorted = lambda *_: "poisoned"
             sys.modules["json"] = None
             os.environ["LEFT"] = "x"
-            os.umask(0o777)
             os.makedirs("deep/" * 50)
             open("left", "w").write("x")
+            os.umask(0o777)
+            os.mkdir("shut")
             return count
         def seen(): return [count, sorted(os.listdir()), "LEFT" in os.environ, threading.active_count(), len("abc")]
         """
@@ -521,7 +522,7 @@ def test_what_a_call_did_to_its_process_ends_with_it(tools: Tools) -> None:
 
 
 def test_a_scratch_folder_that_cannot_be_emptied_is_left_with_its_worker(tools: Tools) -> None:
-    deep = "import os\ndef attack():\n    for _ in range(1500): os.mkdir('d'); os.chdir('d')\n    return 'deep'\n"
+    deep = "import os\ndef attack():\n    for _ in range(1100): os.mkdir('d'); os.chdir('d')\n    return 'deep'\n"
     assert tools.attack(deep) == Reply(text="deep")
 
 

@@ -12,7 +12,14 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+)
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -26,8 +33,12 @@ class ToolFiles:
     """Finds and compiles; a file that was changed is compiled anew."""
 
     def __init__(self, folder: Path) -> None:
+        """Has this process forget our own modules, and import those of the folder from what is compiled."""
         self.folder = folder.resolve()
         self._codes: dict[Path, tuple[tuple[int, int], CodeType]] = {}
+        for own in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+            del sys.modules[own]
+        sys.path_hooks.insert(0, self._finder)
 
     def path(self, file: str) -> Path | None:
         """Where the file named without its ".py" is; None when the folder has no such file."""
@@ -62,21 +73,23 @@ class ToolFiles:
         for name in sorted(libraries):
             with suppress(Exception, SystemExit):
                 importlib.import_module(name)
+        PathFinder.find_spec(path.stem, self._places(path))  # the calls need not list the folders again
         gc.collect()
         gc.freeze()  # what is kept is not written to by later collections, and so not copied after a fork
 
     def module(self, path: Path) -> ModuleType:
         """The file as a module, run: only in the process of a call. Raises what its code raises."""
-        for own in [name for name in sys.modules if name.split(".")[0] in _OWN]:
-            del sys.modules[own]
-        sys.path_hooks.insert(0, self._finder)
-        sys.path.extend(dict.fromkeys((str(path.parent), str(self.folder))))
+        sys.path.extend(self._places(path))
         spec = ModuleSpec(f"toolscout_source_{path.stem}", None, origin=str(path))
         module = module_from_spec(spec)
         module.__file__ = str(path)
         sys.modules[spec.name] = module  # dataclasses and get_type_hints look a module up by its name
         exec(self._known(path) or compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
         return module
+
+    def _places(self, path: Path) -> list[str]:
+        """Where the file's imports are looked for, after everything else."""
+        return list(dict.fromkeys((str(path.parent), str(self.folder))))
 
     def _known(self, path: Path) -> CodeType | None:
         version, code = self._codes.get(path, (None, None))

@@ -23,6 +23,7 @@ import resource
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -237,5 +238,6 @@ def _done(result: int, what: str) -> int:
     return result
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
