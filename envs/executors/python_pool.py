@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -45,9 +46,16 @@ class PythonPool(Stateless):
         folder = Path(config.folder).expanduser()
         if not folder.is_dir():
             raise UserError(f"folder={config.folder!r} is no folder; give the one that holds the tools' Python files")
+        for path in config.readable:
+            if not Path(path).expanduser().exists():
+                raise UserError(f"readable={path!r} does not exist; name a file or folder, or leave it out")
         if config.sandbox == "kernel" and (lack := sandbox.missing()):
             raise UserError(f"sandbox=kernel needs {lack}; sandbox=none runs tools unprotected")
-        self._settings = asdict(config) | {"folder": str(folder.resolve()), "code": _CODE}
+        self._settings = asdict(config) | {
+            "folder": str(folder.resolve()),
+            "readable": [str(Path(path).expanduser().resolve()) for path in config.readable],
+            "code": _CODE,
+        }
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._burials: list[threading.Thread] = []
@@ -161,7 +169,7 @@ class _Worker:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-s", "-P", "-W", "ignore", "-m", "envs.executors.python_worker"],
+                    [sys.executable, "-P", "-W", "ignore", "-m", "envs.executors.python_worker"],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -259,6 +267,7 @@ def _environment(scratch: str) -> dict[str, str]:
         "HOME": scratch,
         "TMPDIR": scratch,
         "PYTHONPATH": _CODE,  # the worker takes it out again
+        "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONHASHSEED": "0",  # sets have the same order in every call
         "MALLOC_ARENA_MAX": "2",  # an arena reserves 64 MB of the address space that a call may have
         "OMP_NUM_THREADS": "1",  # a worker that has threads cannot be forked safely

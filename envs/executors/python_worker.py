@@ -79,7 +79,7 @@ class _Worker:
         """
         while _emptied(os.getcwd()):
             _send(self._parent, {"failure": None})
-            request = _received(self._parent)
+            request = self._request()
             if request is None:
                 return
             path = self._files.path(request["file"])
@@ -93,6 +93,15 @@ class _Worker:
                 _send(self._parent, _error(problem))
                 continue
             self._call(path, request)
+
+    def _request(self) -> dict[str, Any] | None:
+        """The next one; None when the parent is gone, though a process that it forked may keep our socket open."""
+        poll = select.poll()
+        poll.register(self._parent, select.POLLIN)
+        while not poll.poll(_PARENT_CHECK_MS):
+            if os.getppid() != self._parent_pid:
+                return None
+        return _received(self._parent)
 
     def _call(self, path: Path, request: Mapping[str, Any]) -> None:
         """Fork a process for the call, send its reply, and see it end."""
@@ -141,7 +150,7 @@ class _Worker:
         limit = self._settings["output_chars"] * JSON_BYTES_OF_A_CHARACTER + 1024
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
-        poll.register(self._parent, select.POLLRDHUP)
+        poll.register(self._parent, 0)  # its end alone
         parts: list[bytes] = []
         while True:
             ready = dict(poll.poll(_PARENT_CHECK_MS))
@@ -210,6 +219,8 @@ def _plain(value: Any) -> Any:
         return dataclasses.asdict(value)
     if hasattr(value, "model_dump"):  # pydantic's
         return value.model_dump(mode="json")
+    if hasattr(value, "tolist"):  # numpy's, its scalars too
+        return value.tolist()
     return list(value) if isinstance(value, (set, frozenset)) else str(value)
 
 

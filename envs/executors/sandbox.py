@@ -20,6 +20,7 @@ import ctypes
 import errno
 import os
 import resource
+import site
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -151,6 +152,8 @@ def python_folders() -> Iterator[str]:
     """Where this interpreter keeps its libraries: the standard one's and the installed packages'."""
     for prefix in {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}:
         yield from (os.path.join(prefix, part) for part in ("lib", "lib64", "share"))
+    if site.ENABLE_USER_SITE:
+        yield site.getusersitepackages()
 
 
 def _worker_filter() -> Any:
