@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from envs.executors import sandbox
+from envs.executors import system_calls
 from envs.executors.backend import Reply
 from envs.executors.python_config import PythonConfig
 from envs.executors.python_pool import PythonPool
@@ -26,7 +26,10 @@ from envs.types import ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
-pytestmark = pytest.mark.skipif(sandbox.missing() is not None, reason=f"needs a kernel sandbox: {sandbox.missing()}")
+LACK = system_calls.missing()
+pytestmark = pytest.mark.skipif(LACK is not None, reason=f"needs a kernel sandbox: {LACK}")
+    system_calls.missing() is not None, reason=f"needs a kernel sandbox: {system_calls.missing()}"
+)
 
 OK, ERROR, UNKNOWN = ToolStatus.OK, ToolStatus.TOOL_ERROR, ToolStatus.UNKNOWN_TOOL
 SOUND = "def sound():\n    import json\n    return json.dumps([len('abc')])\n"
@@ -185,7 +188,7 @@ def test_the_configuration_says_what_is_wrong(tools: Tools, monkeypatch: pytest.
         PythonPool(PythonConfig(folder=str(tools.folder), readable=("/absent",)))
     with pytest.raises(UserError, match="is no folder"):
         PythonPool(PythonConfig(folder=str(tools.folder / "absent")))
-    monkeypatch.setattr(sandbox, "missing", lambda: "Landlock in the kernel")
+    monkeypatch.setattr(system_calls, "missing", lambda: "Landlock in the kernel")
     with pytest.raises(UserError, match="sandbox=kernel needs Landlock.*sandbox=none runs tools unprotected"):
         PythonPool(PythonConfig(folder=str(tools.folder)))
     assert tools.call("sound/sound", sandbox="none") == Reply(text="[3]")

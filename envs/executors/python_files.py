@@ -3,12 +3,13 @@
 A file is found by a tool's id, imports what its folder and the folder of tools hold, last, as when it was read into the
 catalogue (`retriever/readers/python_functions.py`). The calls' processes do the importing; they inherit the code.
 
-Standard library only: a worker must start fast.
+Imports little: what a worker has loaded, each fork pays for.
 """
 
 import ast
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,8 +21,6 @@ from importlib.machinery import (
     PathFinder,
     SourceFileLoader,
 )
-from importlib.util import module_from_spec
-from pathlib import Path
 from types import CodeType, ModuleType
 
 FRAME_BYTES = 4  # the length before each message
@@ -32,23 +31,23 @@ _OWN = ("envs", "retriever")  # our packages, which a worker has loaded: a tool'
 class ToolFiles:
     """Finds and compiles; a file that was changed is compiled anew."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         """Has this process forget our own modules, and import those of the folder from what is compiled."""
-        self.folder = folder.resolve()
-        self._codes: dict[Path, tuple[tuple[int, int], CodeType]] = {}
+        self.folder = os.path.realpath(folder)
+        self._codes: dict[str, tuple[tuple[int, int], CodeType]] = {}
         for own in [name for name in sys.modules if name.split(".")[0] in _OWN]:
             del sys.modules[own]
         sys.path_hooks.insert(0, self._finder)
 
-    def path(self, file: str) -> Path | None:
+    def path(self, file: str) -> str | None:
         """Where the file named without its ".py" is; None when the folder has no such file."""
         try:
-            path = (self.folder / f"{file}.py").resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):  # missing; a null byte; a loop of links
+            path = os.path.realpath(os.path.join(self.folder, f"{file}.py"), strict=True)
+        except (OSError, ValueError):  # missing, or a loop of links; a null byte
             return None
-        return path if path.is_relative_to(self.folder) and path.is_file() else None
+        return path if self._holds(path) and os.path.isfile(path) else None
 
-    def prepare(self, path: Path) -> None:
+    def prepare(self, path: str) -> None:
         """Compile the file and those of the folder that it imports; import the installed libraries that they name.
 
         Raises what compiling the file raises. What goes wrong with an import is told by the call's own.
@@ -59,8 +58,8 @@ class ToolFiles:
         while waiting:
             file = waiting.pop()
             try:
-                tree = ast.parse(file.read_bytes(), filename=str(file))
-                code = compile(tree, str(file), "exec", dont_inherit=True)
+                tree = ast.parse(_read(file), filename=file)
+                code = compile(tree, file, "exec", dont_inherit=True)
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 if file == path:
                     raise
@@ -73,55 +72,58 @@ class ToolFiles:
         for name in sorted(libraries):
             with suppress(Exception, SystemExit):
                 importlib.import_module(name)
-        PathFinder.find_spec(path.stem, self._places(path))  # the calls need not list the folders again
+        PathFinder.find_spec(_stem(path), self._places(path))  # the calls need not list the folders again
         gc.collect()
         gc.freeze()  # what is kept is not written to by later collections, and so not copied after a fork
 
-    def module(self, path: Path) -> ModuleType:
+    def module(self, path: str) -> ModuleType:
         """The file as a module, run: only in the process of a call. Raises what its code raises."""
         sys.path.extend(self._places(path))
-        spec = ModuleSpec(f"toolscout_source_{path.stem}", None, origin=str(path))
-        module = module_from_spec(spec)
-        module.__file__ = str(path)
-        sys.modules[spec.name] = module  # dataclasses and get_type_hints look a module up by its name
-        exec(self._known(path) or compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+        module = ModuleType(f"toolscout_source_{_stem(path)}")
+        module.__file__ = path
+        module.__spec__ = ModuleSpec(module.__name__, None, origin=path)
+        sys.modules[module.__name__] = module  # dataclasses and get_type_hints look a module up by its name
+        exec(self._known(path) or compile(_read(path), path, "exec", dont_inherit=True), module.__dict__)
         return module
 
-    def _places(self, path: Path) -> list[str]:
+    def _places(self, path: str) -> list[str]:
         """Where the file's imports are looked for, after everything else."""
-        return list(dict.fromkeys((str(path.parent), str(self.folder))))
+        return list(dict.fromkeys((os.path.dirname(path), self.folder)))
 
-    def _known(self, path: Path) -> CodeType | None:
+    def _known(self, path: str) -> CodeType | None:
         version, code = self._codes.get(path, (None, None))
         return code if code is not None and version == _version(path) else None
 
-    def _own(self, name: str, importer: Path) -> Iterator[Path]:
+    def _own(self, name: str, importer: str) -> Iterator[str]:
         """The files of the folder that `name` may stand for."""
-        for base in (importer.parent, self.folder):
-            stem = base / name if name.startswith("/") else base.joinpath(*name.split("."))
-            for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
-                if path.is_file() and path.is_relative_to(self.folder):
+        for base in (os.path.dirname(importer), self.folder):
+            stem = os.path.join(base, name if name.startswith("/") else name.replace(".", "/"))
+            for path in (f"{stem}.py", f"{stem}/__init__.py"):
+                if self._holds(path) and os.path.isfile(path):
                     yield path
+
+    def _holds(self, path: str) -> bool:
+        return path.startswith(os.path.join(self.folder, ""))
 
     def _finder(self, entry: str) -> FileFinder:
         """A path hook for the folder of tools."""
-        if not Path(entry).is_relative_to(self.folder):
+        if entry != self.folder and not self._holds(entry):
             raise ImportError("not in the folder of tools")
         known = self._known
 
         class Compiled(SourceFileLoader):
             def get_code(self, fullname: str) -> CodeType | None:
-                return known(Path(self.path)) or super().get_code(fullname)
+                return known(self.path) or super().get_code(fullname)
 
         return FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (Compiled, [".py"]))
 
 
-def _version(path: Path) -> tuple[int, int]:
-    stat = path.stat()
+def _version(path: str) -> tuple[int, int]:
+    stat = os.stat(path)
     return stat.st_mtime_ns, stat.st_size
 
 
-def _imported(tree: ast.Module, path: Path) -> Iterator[str]:
+def _imported(tree: ast.Module, path: str) -> Iterator[str]:
     """What a file imports at its top level: dotted names, and for relative ones the absolute path of the module."""
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -129,8 +131,18 @@ def _imported(tree: ast.Module, path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             start = node.module or ""
             if node.level:
-                start = str(path.parents[node.level - 1].joinpath(*start.split(".")))
+                folder = path.rsplit("/", node.level)[0]
+                start = os.path.join(folder, *start.split("."))
             yield start
             yield from (f"{start}{'/' if node.level else '.'}{alias.name}" for alias in node.names)
     if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(tree)):
         yield "asyncio"
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _stem(path: str) -> str:
+    return os.path.basename(path).removesuffix(".py")

@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from envs.executors import sandbox
+from envs.executors import system_calls
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
@@ -49,12 +50,15 @@ class PythonPool(Stateless):
         for path in config.readable:
             if not Path(path).expanduser().exists():
                 raise UserError(f"readable={path!r} does not exist; name a file or folder, or leave it out")
-        if config.sandbox == "kernel" and (lack := sandbox.missing()):
+        confined = config.sandbox == "kernel"
+        if confined and (lack := system_calls.missing()):
             raise UserError(f"sandbox=kernel needs {lack}; sandbox=none runs tools unprotected")
         self._settings = asdict(config) | {
             "folder": str(folder.resolve()),
             "readable": [str(Path(path).expanduser().resolve()) for path in config.readable],
             "code": _CODE,
+            "worker_program": b64encode(system_calls.worker_program()).decode() if confined else "",
+            "call_program": b64encode(system_calls.call_program()).decode() if confined else "",
         }
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()

@@ -10,20 +10,17 @@ it. The price is a fork, and that the body of the tool's file runs in every call
 Messages in both directions are a length of four bytes (big-endian) and that much JSON. Imports little: it starts fast.
 """
 
-import dataclasses
 import gc
-import inspect
 import os
 import resource
 import select
-import shutil
 import signal
-import socket
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from json import dumps, loads  # by name: a tool may put others into the module
-from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from envs.executors import sandbox
@@ -38,7 +35,7 @@ _Reply = dict[str, Any]
 
 def main() -> None:
     """Serve the parent at the other end of descriptor 0 until it is gone."""
-    parent = socket.socket(fileno=os.dup(0))
+    parent = os.dup(0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)  # what a library prints must not get among the replies
     os.dup2(null, 1)
@@ -58,17 +55,17 @@ def main() -> None:
 
 
 class _Worker:
-    def __init__(self, parent: socket.socket, settings: Mapping[str, Any]) -> None:
+    def __init__(self, parent: int, settings: Mapping[str, Any]) -> None:
         """Confines this process. Raises OSError when it cannot, or cannot read the tools."""
         self._parent, self._settings = parent, settings
         self._parent_pid = os.getppid()
-        self._files = ToolFiles(Path(settings["folder"]))
+        self._files = ToolFiles(settings["folder"])
         # kept open: the sandbox does not let it be opened
         self._size = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
-        self._filter: sandbox.ChildFilter | None = None
+        self._filter = b64decode(settings["call_program"])
         if settings["sandbox"] == "kernel":
-            sandbox.confine(scratch=os.getcwd(), readable=(str(self._files.folder), *settings["readable"]))
-            self._filter = sandbox.ChildFilter()
+            readable, program = (self._files.folder, *settings["readable"]), b64decode(settings["worker_program"])
+            sandbox.confine(scratch=os.getcwd(), readable=readable, program=program)
         os.listdir(self._files.folder)
         gc.disable()  # collecting would write to, and so copy, the pages that a fork shares
 
@@ -103,7 +100,7 @@ class _Worker:
                 return None
         return _received(self._parent)
 
-    def _call(self, path: Path, request: Mapping[str, Any]) -> None:
+    def _call(self, path: str, request: Mapping[str, Any]) -> None:
         """Fork a process for the call, send its reply, and see it end."""
         taken, given = os.pipe()
         memory = self._taken_bytes() + self._settings["memory_mb"] * _MB
@@ -141,8 +138,8 @@ class _Worker:
             file_bytes=self._settings["file_mb"] * _MB,
             open_files=self._settings["open_files"],
         )
-        if self._filter is not None:
-            self._filter.load()
+        if self._filter:
+            sandbox.filter_calls(self._filter)
         gc.enable()
 
     def _written(self, pipe: int) -> bytes | None:
@@ -154,7 +151,7 @@ class _Worker:
         parts: list[bytes] = []
         while True:
             ready = dict(poll.poll(_PARENT_CHECK_MS))
-            if self._parent.fileno() in ready or os.getppid() != self._parent_pid:
+            if self._parent in ready or os.getppid() != self._parent_pid:
                 return None
             if pipe in ready:
                 part = os.read(pipe, _MB)
@@ -169,11 +166,11 @@ class _Worker:
         return int(os.pread(self._size, 100, 0).split()[0]) * resource.getpagesize()
 
 
-def _outcome(files: ToolFiles, path: Path, request: Mapping[str, Any], output_chars: int) -> _Reply:
+def _outcome(files: ToolFiles, path: str, request: Mapping[str, Any], output_chars: int) -> _Reply:
     """Runs the tool's code: in the process of the call."""
     try:
         function = vars(files.module(path)).get(request["function"])
-        if not inspect.isfunction(function):
+        if not isinstance(function, FunctionType):
             return _unknown(f"there is no function {request['function']!r} in {request['file']}.py")
         text = _text(_result(function, request["arguments"]))
         status, length = "ok", len(text)
@@ -187,13 +184,16 @@ def _outcome(files: ToolFiles, path: Path, request: Mapping[str, Any], output_ch
 
 def _result(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     by_name, by_position = dict(arguments), []
-    code = inspect.unwrap(function).__code__
+    inner: Any = function
+    while hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    code = inner.__code__
     for name in code.co_varnames[: code.co_posonlyargcount]:
         if name not in by_name:
             break
         by_position.append(by_name.pop(name))
     result = function(*by_position, **by_name)
-    if inspect.isawaitable(result):
+    if hasattr(result, "__await__"):
         import asyncio
 
         async def awaited() -> Any:
@@ -215,7 +215,9 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """What stands in JSON for a value that JSON does not have."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        import dataclasses
+
         return dataclasses.asdict(value)
     if hasattr(value, "model_dump"):  # pydantic's
         return value.model_dump(mode="json")
@@ -252,32 +254,48 @@ def _unknown(problem: str) -> _Reply:
 
 
 def _emptied(folder: str) -> bool:
-    """Whether what a call left in its folder could be removed."""
+    """Whether what a call left in the folder could be removed."""
     try:
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
+        with os.scandir(folder) as listed:
+            entries = list(listed)
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
+            elif _emptied(entry.path):
+                os.rmdir(entry.path)
+            else:
+                return False
     except (OSError, RecursionError):
         return False
     return True
 
 
-def _received(parent: socket.socket) -> dict[str, Any] | None:
+def _received(parent: int) -> dict[str, Any] | None:
     """The next message; None when the parent is gone."""
-    try:
-        head = parent.recv(FRAME_BYTES, socket.MSG_WAITALL)
-        body = parent.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if len(head) == FRAME_BYTES else b""
-        return loads(body) if body else None
-    except (OSError, ValueError):
-        return None
+    head = _read(parent, FRAME_BYTES)
+    body = _read(parent, int.from_bytes(head, "big"))
+    return loads(body) if body else None
 
 
-def _send(parent: socket.socket, message: _Reply) -> None:
+def _read(descriptor: int, count: int) -> bytes:
+    """`count` bytes; none when there are not as many."""
+    parts, missing = [], count
+    while missing:
+        try:
+            part = os.read(descriptor, missing)
+        except OSError:
+            part = b""
+        if not part:
+            return b""
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def _send(parent: int, message: _Reply) -> None:
     body = dumps(message).encode()
     with suppress(OSError):  # the parent is gone: the next read says so
-        parent.sendall(len(body).to_bytes(FRAME_BYTES, "big") + body)
+        _write(parent, len(body).to_bytes(FRAME_BYTES, "big") + body)
 
 
 def _write(descriptor: int, data: bytes) -> None:
