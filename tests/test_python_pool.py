@@ -28,8 +28,6 @@ from retriever.tools import ToolDoc
 
 LACK = system_calls.missing()
 pytestmark = pytest.mark.skipif(LACK is not None, reason=f"needs a kernel sandbox: {LACK}")
-    system_calls.missing() is not None, reason=f"needs a kernel sandbox: {system_calls.missing()}"
-)
 
 OK, ERROR, UNKNOWN = ToolStatus.OK, ToolStatus.TOOL_ERROR, ToolStatus.UNKNOWN_TOOL
 SOUND = "def sound():\n    import json\n    return json.dumps([len('abc')])\n"
