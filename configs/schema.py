@@ -6,8 +6,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from configs.load import PRESETS, load_config
+from envs.chat_client import ChatConfig
 from envs.config import EnvConfig
 from envs.executors.config import ExecutorConfig
+from envs.making.make import MakingConfig
 from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
 from retriever.config import EncoderTrainingConfig, RetrieverConfig
@@ -84,6 +86,16 @@ class EncoderRunConfig(RetrievalConfig):
     """What `toolscout retriever train` reads: those, and how the encoder is fine-tuned."""
 
     training: EncoderTrainingConfig = field(default_factory=EncoderTrainingConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMakingConfig:
+    """What `toolscout tasks make` reads: what runs the tools, what is made, and who writes."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    making: MakingConfig = field(default_factory=MakingConfig)
+    teacher: ChatConfig | None = None  # a language model; None: templates
 
 
 def preset_names() -> list[str]:

@@ -39,8 +39,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The config that the arguments name. Raises UserError."""
     names = [text for text in args.settings if not is_override(text)]
-    overrides = [] if args.data is None else data_overrides(args.data)  # first: the user's own overrides win
-    overrides += [text for text in args.settings if is_override(text)]
+    own = [text for text in args.settings if is_override(text)]
+    executes = any(text.startswith("executor.") for text in own)
+    overrides = [] if args.data is None else data_overrides(args.data, executes=executes)
+    overrides += own  # last: they win
     if len(names) > 1:
         raise UserError(f"two configs given, {names[0]} and {names[1]}; give one, and overrides as key=value")
     if not names and args.default_config is None:
@@ -48,17 +50,21 @@ def config_of(args: argparse.Namespace) -> RunConfig:
     return load_run_config(names[0] if names else args.default_config, overrides)
 
 
-def data_overrides(folder: str) -> list[str]:
-    """The overrides that `--data FOLDER` stands for. Raises UserError when the folder is of no known kind."""
+def data_overrides(folder: str, *, executes: bool = False) -> list[str]:
+    """The overrides that `--data FOLDER` stands for. Raises UserError when the folder is of no known kind.
+
+    `executes`: the user says what runs the tools; else searching and selecting are trained alone.
+    """
+    gate = [] if executes else ["grpo.gate=closed"]
     if not folder.strip():
         raise UserError("--data is empty; give the folder of tools.jsonl and tasks.jsonl, or leave it out")
     path = Path(folder).expanduser()
     data = f"world.data={json.dumps(str(path), ensure_ascii=False)}"  # YAML would read numbers and colons into it
     if (path / "tools.jsonl").is_file():
-        return ["world.kind=files", data, "evaluation.splits=[test]", "grpo.gate=closed"]
+        return ["world.kind=files", data, "evaluation.splits=[test]", *gate]
     if list(path.glob("**/test_instruction")):
         overrides = ["world.kind=stabletoolbench", data, "evaluation.splits=[test]"]
-        return [*overrides, "grpo.gate=closed", "retriever.document=toolbench"]
+        return [*overrides, *gate, "retriever.document=toolbench"]
     raise UserError(
         f"--data {folder}: neither tools.jsonl nor StableToolBench's test_instruction there; check the path"
     )

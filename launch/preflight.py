@@ -3,12 +3,15 @@
 Nothing heavy is imported and nothing is written here.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from configs.schema import RunConfig
+from envs.executors.mcp_config import read_mcp_config
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
 from launch.run_folder import folder_of
@@ -29,11 +32,40 @@ def preflight(command: str, config: RunConfig) -> None:
         zero_stage(config.grpo.deepspeed)
         config.check_trainable()
     _check_splits(config, tuple(_wanted_splits(command, config)))
+    _check_executor(config)
 
 
 def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:
     yield from config.evaluation.splits if command in EVALUATES else ()
     yield from ("train",) if command in TRAINS else ()
+
+
+def _check_executor(config: RunConfig) -> None:
+    """Can what runs the tools be set up here? MCP servers are started, asked for their tools, and ended."""
+    wanted = config.executor
+    if not wanted.executes:
+        return
+    if wanted.record is not None and wanted.record.policy != "replay_only":
+        existing = Path(wanted.record.path).expanduser()
+        if not existing.parent.is_dir():
+            raise UserError(f"executor.record.path={existing}: there is no folder {existing.parent}; make it")
+        if not existing.exists():
+            wanted = replace(wanted, record=None)  # nothing is made yet
+    executor = build_world(config.world).executor(config.env, wanted)
+    if executor is not None:
+        asyncio.run(executor.close())
+    if wanted.mcp is not None and not (wanted.record and wanted.record.policy == "replay_only"):
+        asyncio.run(_ask_servers(wanted.mcp))
+
+
+async def _ask_servers(path: str) -> None:
+    from envs.executors.mcp_servers import McpServers  # the SDK takes a second to load
+
+    servers = McpServers(read_mcp_config(path))
+    try:
+        await servers.list_tools()
+    finally:
+        await servers.close()
 
 
 def _check_splits(config: RunConfig, wanted: tuple[str, ...]) -> None:

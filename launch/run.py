@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "evaluate model.path on the splits of a config",
     "catalogue import": "tools of MCP, OpenAI, OpenAPI and Python files, as one tools.jsonl",
     "catalogue check": "whether a tools.jsonl is sound, and which of its tools are hard to tell apart",
+    "tasks make": "tasks from your own tools, each gold call executed",
     "tasks fetch": "a public data set as tools.jsonl and tasks.jsonl, for --data",
     "retriever eval": "how well searching with the task's own words finds its tools, by group, with intervals",
     "retriever train": "fine-tune the encoder on queries with gold tools, or on a run's own searches",

@@ -90,7 +90,7 @@ class Stages:
 
     def _rewards(self, rollouts: TaskRollouts) -> dict[str, Any]:
         """What the episode would have earned, by objective."""
-        groups = decoupled_groups(rollouts, self.config.reward)
+        groups = decoupled_groups(rollouts, self.config.reward, self.world.catalogue)
         return {group.objective.value: asdict(row.reward) for group in groups for row in group.rows}
 
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
@@ -163,19 +163,28 @@ class Stages:
         tools = {tool.id: tool for tool in self.world.catalogue}
         expert = Expert(tasks, tools, env=config.env, skill=skill)
         renderer = Renderer(load_tokenizer(self.start_path), DIALECTS[config.env.dialect])
+        executor = self.world.executor(config.env, config.executor)
         collector = Collector(
             engine=ScriptedEngine(renderer, expert),
             renderer=renderer,
             search=BatchedSearch(self.retriever).search,
-            executor=self.world.executor(config.env, config.executor),
+            executor=executor,
             env=config.env,
             rollout=config.rollout,
         )
         gate: Literal["gold", "closed"] = "gold" if config.executes else "closed"
         plan = GroupPlan(group_size=1, gate=gate, hidden=self.world.unseen_tools)
         sampling = Sampling(max_new_tokens=config.rollout.max_new_tokens)
+
+        async def played() -> list[TaskRollouts]:
+            try:
+                return await collector.collect(tasks, plan, sampling=sampling, seed=config.seed)
+            finally:
+                if executor is not None:
+                    await executor.close()
+
         with self.display.bar("expert trajectories", 1) as advance:
-            rollouts = asyncio.run(collector.collect(tasks, plan, sampling=sampling, seed=config.seed))
+            rollouts = asyncio.run(played())
             advance(1)
         refuse_losses(rollouts, config.rollout, what="expert")
         return rollouts
@@ -241,6 +250,7 @@ class Stages:
             config=config.grpo,
             seed=config.seed,
             hidden=self.world.unseen_tools,
+            catalogue=self.world.catalogue,
             listener=self._record,
         )
 

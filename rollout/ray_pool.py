@@ -6,6 +6,7 @@ Workers hold no state that matters: one that dies is replaced, gets the weights 
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rollout.weights import WeightUpdate
 from rollout.worker import RolloutWorker, WorkerSpec
 
 _STARTS = 4  # of the cluster
+_CLOSE_S = 10
 _RESTARTS = 3  # of one worker within one collection, before the run gives up
 
 
@@ -107,6 +109,8 @@ class RayPool:
 
     def close(self) -> None:
         """Stop the workers and the cluster."""
+        with suppress(self._ray.exceptions.RayError):  # one that hangs or is dead is ended with the cluster
+            self._ray.get([worker.close.remote() for worker in self._workers], timeout=_CLOSE_S)
         self._ray.shutdown()
 
     def _start(self) -> Any:

@@ -50,11 +50,12 @@ class RolloutWorker:
         device = "cuda" if spec.rollout.gpus_per_worker > 0 and torch.cuda.is_available() else "cpu"
         self._engine = TransformersEngine(model.to(device), stop_ids=[renderer.end_id], config=spec.rollout)
         search = BatchedSearch(build_retriever(spec.retriever, world.catalogue))
+        self._executor = world.executor(spec.env, spec.executor)
         self._collector = Collector(
             engine=self._engine,
             renderer=renderer,
             search=search.search,
-            executor=world.executor(spec.env, spec.executor),
+            executor=self._executor,
             env=spec.env,
             rollout=spec.rollout,
         )
@@ -71,6 +72,11 @@ class RolloutWorker:
         """Load an update, checked by its hash; returns the version now held. Raises IntegrityError."""
         self._engine.set_weights(update)
         return self._engine.policy_version
+
+    async def close(self) -> None:
+        """End what runs the tools."""
+        if self._executor is not None:
+            await self._executor.close()
 
     async def process_id(self) -> int:
         """The worker's process, for those who watch it or kill it."""
@@ -98,4 +104,5 @@ class LocalPool:
         return rollouts
 
     def close(self) -> None:
-        """Nothing was started."""
+        """See `Pool`."""
+        asyncio.run(self._worker.close())

@@ -126,6 +126,21 @@ def test_what_is_drawn_fits_the_schema(seed: int) -> None:
     assert invalid_arguments(schema, drawn) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "description", "values"),
+    [
+        ("string", "the order's number, e.g. A7", {"A7"}),
+        ("string", "A city (for example: 'Oslo' or Rome).", {"Oslo", "Rome"}),
+        ("integer", "how many, such as 3, 12 or many", {3, 12}),
+        ("number", "a rate e.g. 0.5", {0.5}),
+    ],
+)
+def test_what_a_description_names_is_drawn(kind: str, description: str, values: set[Any]) -> None:
+    schema = {"properties": {"x": {"type": kind, "description": description}}, "required": ["x"]}
+    drawn = [draw_arguments(schema, Random(seed)) for seed in range(30)]
+    assert {arguments["x"] for arguments in drawn if arguments} == values
+
+
 def test_nearly_every_tool_of_the_world_can_be_asked_for() -> None:
     world = EmbeddedWorld.build(0)
     drawn = [draw_arguments(tool.parameters, Random(1)) for tool in world.tools]

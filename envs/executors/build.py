@@ -1,21 +1,45 @@
 """The executor of a run, from its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from envs.chat_client import ChatClient
 from envs.config import EnvConfig
 from envs.executors.backend import Backend
-from envs.executors.config import ExecutorConfig
+from envs.executors.config import ExecutorConfig, RecordConfig
+from envs.executors.faults import Faulty
+from envs.executors.http_tools import OpenApiTools, VirtualServer
+from envs.executors.mcp_config import read_mcp_config
+from envs.executors.python_pool import PythonPool
+from envs.executors.record import Recorded
+from envs.executors.record_store import RecordStore
 from envs.executors.routed import CallLimits, RoutedExecutor
+from envs.executors.simulator import Simulator
 
 
 def build_executor(
-    config: ExecutorConfig, env: EnvConfig, *, own: Mapping[str, Backend] | None = None
+    config: ExecutorConfig,
+    env: EnvConfig,
+    *,
+    origins: Collection[str] = (),
+    own: Mapping[str, Backend] | None = None,
 ) -> RoutedExecutor | None:
     """What runs calls as `config` says, beside the backends that a world brings of its `own`; None where nothing does.
 
-    Raises UserError for a backend that cannot be made.
+    `origins`: of the catalogue's tools; a simulator answers for those that nothing else runs, a record for all of them.
+    Nothing is started yet. Raises UserError or DataError for a backend that cannot be made, on this machine or at all.
     """
-    backends = dict(own or {})
+    replays_only = config.record is not None and config.record.policy == "replay_only"
+    live = {} if replays_only else {**(own or {}), **_configured(config)}
+    stateful = set() if config.mcp is None else _stateful(config.mcp)
+    if config.virtual_server is not None or config.simulator is not None:
+        for origin in () if replays_only else {*origins, "simulator"} - live.keys():
+            live[origin] = _simulator(config)
+    backends: dict[str, Backend] = dict(live)
+    if config.record is not None:
+        for origin in {*live, *origins}:
+            backends[origin] = _recorded(live.get(origin), config.record, stateful=origin in stateful)
+    if config.faults is not None:
+        backends = {origin: Faulty(backend, config.faults) for origin, backend in backends.items()}
     if not backends:
         return None
     limits = CallLimits(
@@ -25,3 +49,35 @@ def build_executor(
         concurrency=config.concurrency,
     )
     return RoutedExecutor(backends, limits)
+
+
+def _configured(config: ExecutorConfig) -> dict[str, Backend]:
+    backends: dict[str, Backend] = {}
+    if config.python is not None:
+        backends["python"] = PythonPool(config.python)
+    if config.mcp is not None:
+        from envs.executors.mcp_servers import McpServers  # the SDK takes a second to load
+
+        backends["mcp"] = McpServers(read_mcp_config(config.mcp))
+    if config.http is not None:
+        backends["http"] = OpenApiTools.read(config.http.documents, config.http)
+    return backends
+
+
+def _simulator(config: ExecutorConfig) -> Backend:
+    if config.virtual_server is not None:
+        return VirtualServer(config.virtual_server)
+    assert config.simulator is not None
+    return Simulator(ChatClient(config.simulator))
+
+
+def _stateful(mcp: str) -> set[str]:
+    """The origins whose calls change what later ones of an episode give."""
+    return {"mcp"} if any(server.session == "episode" for server in read_mcp_config(mcp)) else set()
+
+
+def _recorded(backend: Backend | None, config: RecordConfig, *, stateful: bool) -> Recorded:
+    """Each has a store of its own over the one file, for it closes it."""
+    policy = config.policy if backend is not None else "replay_only"
+    store = RecordStore(config.path, create=policy != "replay_only")
+    return Recorded(backend, store, policy=policy, stateful=stateful)

@@ -41,12 +41,10 @@ class HttpToolsConfig:
     """Where the operations of OpenAPI documents may be called."""
 
     allowed_hosts: tuple[str, ...]  # "api.example.com", of any port, or "127.0.0.1:8000"; no other is ever called
-    base_urls: Mapping[str, str] = field(
-        default_factory=dict, hash=False
-    )  # by document, "petstore" of petstore.yaml: in
-    # place of the servers that it names
-    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # by host as in allowed_hosts:
-    # header → the environment variable that holds its value, so that no secret stands here
+    # by document, "petstore" of petstore.yaml: in place of the servers that it names
+    base_urls: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # by host as in allowed_hosts: header → the environment variable that holds its value, so that no secret stands here
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     max_body_bytes: int = 1_000_000  # of a response; the rest is not read
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
 """Arguments drawn by a seed so that they fit a tool's JSON schema: what a task made from the tool will ask for.
 
-What the schema shows (a constant, an enumeration, examples, a default) is drawn from; else a value of its type. What a
+What the schema shows (a constant, an enumeration, examples, a default) or tells ("e.g. A7") is drawn from; else a value of its type. What a
 schema says beyond that (a pattern, an unknown format) is not made up: such a tool needs examples, or a teacher.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ from envs.worlds.vocabulary import WORDS
 _OPTIONAL = 0.3  # of a parameter that may be left out
 _TRIES = 8
 _DEPTH = 6
+_TOLD = re.compile(r"(?:e\.g\.|for example|such as)[,:]?\s+([^;()\n]{1,80}?)(?:[;()\n]|\.\s|\.?$)", re.IGNORECASE)
 
 _FORMATS: Mapping[str, Callable[[Random], str]] = {
     "date": lambda random: f"20{random.randint(0, 29):02}-{random.randint(1, 12):02}-{random.randint(1, 28):02}",
@@ -51,6 +53,8 @@ def _drawn(schema: Any, random: Random, depth: int) -> Any:
         return random.choice(list(schema["enum"]))
     if isinstance(schema.get("examples"), list) and schema["examples"]:
         return random.choice(schema["examples"])
+    if told := _told_examples(schema):
+        return random.choice(told)
     for shown in ("example", "default"):
         if schema.get(shown) is not None:
             return schema[shown]
@@ -63,6 +67,16 @@ def _drawn(schema: Any, random: Random, depth: int) -> Any:
     if draw is None or "pattern" in schema or "$ref" in schema or "allOf" in schema:
         raise Undrawable
     return draw(schema, random, depth)
+
+
+def _told_examples(schema: Mapping[str, Any]) -> list[Any]:
+    """Values that a description names: "the order's number, e.g. A7 or B2"."""
+    found = _TOLD.search(str(schema.get("description", "")))
+    texts = [text.strip(" '\"`") for text in re.split(r",| or ", found[1])] if found else []
+    if schema.get("type") in ("integer", "number"):
+        read = int if schema["type"] == "integer" else float
+        return [read(text) for text in texts if re.fullmatch(r"-?\d+" if read is int else r"-?\d+(\.\d+)?", text)]
+    return [text for text in texts if text] if schema.get("type") == "string" else []
 
 
 def _first_drawable(schemas: Any, random: Random, depth: int) -> Any:

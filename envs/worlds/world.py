@@ -48,9 +48,13 @@ class World:
     unseen_tools: frozenset[str] = frozenset()  # ids of tools that training never shows
 
     def executor(self, env: EnvConfig, config: ExecutorConfig) -> Executor | None:
-        """What runs this world's calls under the limits of `env`; None where nothing can be executed."""
+        """What runs this world's calls under the limits of `env`; None where nothing can be executed.
+
+        Raises UserError or DataError for what cannot be set up.
+        """
         own = {} if self.call is None else {"python": FunctionBackend(self.call)}
-        return build_executor(config, env, own=own)
+        origins = {tool.origin for tool in self.catalogue}
+        return build_executor(config, env, origins=origins, own=own)
 
 
 def build_world(config: WorldConfig) -> World:

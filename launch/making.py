@@ -1,0 +1,76 @@
+"""Tasks made from a catalogue's tools, on the command line."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from configs.load import dump_yaml, is_override, load_config
+from configs.schema import TaskMakingConfig
+from envs.chat_client import ChatClient
+from envs.datasets.user_files import write_tasks
+from envs.executors.build import build_executor
+from envs.executors.executor import Executor
+from envs.making.drafts import TemplateWriter
+from envs.making.make import MadeTasks, make_tasks
+from envs.making.teacher import TeacherWriter
+from launch.display import Display, new_console
+from retriever.base.errors import UserError
+from retriever.catalogue import Catalogue
+
+
+def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
+    """Make tasks and write them to `out`; None prints what would be done. Raises UserError."""
+    for text in settings:
+        if not is_override(text):
+            raise UserError(f"{text!r}: expected key=value, e.g. executor.python.folder=my")
+    config = load_config(TaskMakingConfig, None, settings)
+    tools = Catalogue.load(catalogue)
+    executor = build_executor(config.executor, config.env, origins={tool.origin for tool in tools})
+    if executor is None:
+        raise UserError(
+            "nothing runs the tools, so that no call could be proven; say what does: executor.python.folder=FOLDER, "
+            "executor.mcp=mcp.json, executor.http.documents=[api.yaml] …"
+        )
+    display = Display(new_console())
+    if out is None:
+        display.console.print(dump_yaml(config), markup=False, highlight=False)
+        display.say(f"# {len(tools):,} tools, at most {len(tools) * config.making.per_tool:,} tasks")
+        return
+    made = asyncio.run(_made(tools, executor, config, display))
+    if not made.tasks:
+        raise UserError(f"no task could be made of {len(tools)} tools: {_told(made.left_out)}")
+    write_tasks(out, made.tasks)
+    display.console.print(_table(made))
+    if made.left_out:
+        display.say(f"left out: {_told(made.left_out)}")
+    display.say(f"{out}: {len(made.tasks):,} tasks")
+
+
+async def _made(tools: Catalogue, executor: Executor, config: TaskMakingConfig, display: Display) -> MadeTasks:
+    writer = TemplateWriter() if config.teacher is None else TeacherWriter(ChatClient(config.teacher))
+    try:
+        with display.bar("making tasks", len(tools)) as advance:
+            return await make_tasks(tools, executor, writer, config.making, advance=advance)
+    finally:
+        await executor.close()
+
+
+def _told(left_out: Counter[str]) -> str:
+    return "; ".join(f"{count}: {escape(reason)}" for reason, count in left_out.most_common())
+
+
+def _table(made: MadeTasks) -> Table:
+    table = Table("split", box=box.SIMPLE_HEAD)
+    for name in ("tasks", "tools", "with a gold answer"):
+        table.add_column(name, justify="right")
+    for split in dict.fromkeys(task.split for task in made.tasks):
+        tasks = [task for task in made.tasks if task.split == split]
+        called = {task.gold_tools for task in tasks}
+        answered = sum(task.gold_answer is not None for task in tasks)
+        table.add_row(split, f"{len(tasks):,}", f"{len(called):,}", f"{answered:,}")
+    return table
