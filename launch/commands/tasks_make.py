@@ -1,9 +1,9 @@
 """Make tasks from your own tools: instructions whose gold calls were executed, so that they are known to work.
 
 For each tool of the catalogue, calls are drawn from its schema and said in the words of its description; with a
-teacher, a language model writes both. Every call is executed, twice; what fails or says nothing is left out and counted.
-A fifth of the tools is held out as a whole: their tasks are split "test", for evaluation; the others' are split "train",
-some "held_out". What runs the tools is said by executor.…, as in every other command.
+teacher, a language model writes both. Every call is executed, twice; what fails or says nothing is left out and
+counted. A fifth of the tools is held out as a whole: their tasks are split "test", for evaluation; the others' are
+split "train", some "held_out". What runs the tools is said by executor.…, as in every other command.
 
 examples:
   toolscout tasks make --catalogue my/tools.jsonl executor.python.folder=my
