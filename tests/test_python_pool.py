@@ -450,7 +450,7 @@ def test_no_secret_can_be_read(tools: Tools, tmp_path: Path, monkeypatch: pytest
     ]
     source = f"""
         import os
-        PATHS = {list(map(str, paths))} + [f"/proc/{{os.getppid()}}/mem", f"/proc/{{os.getppid()}}/fd", "/proc", "/"]
+        PATHS = {list(map(str, paths))} + [f"/proc/{{os.getppid()}}/mem", f"/proc/{{os.getppid()}}/fd/0", "/proc", "/"]
         def attack():
             read = []
             for path in PATHS:

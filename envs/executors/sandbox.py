@@ -35,7 +35,7 @@ _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 1
 _NET_RIGHTS = 3  # bind and connect of TCP; from ABI 4 on
 _SCOPES = 3  # abstract UNIX sockets and signals; from ABI 6 on
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
 _INSTRUCTION_BYTES = 8
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -55,6 +55,7 @@ def confine(*, scratch: str, readable: Iterable[str], program: bytes) -> None:
     is the seccomp filter. Raises OSError when the kernel refuses a step: the process must end then.
     """
     _done(_libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    _done(_libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")  # /proc does not show the worker to its calls
     _restrict_files(scratch, (*_SYSTEM_FILES, *python_folders(), *readable))
     _drop_capabilities()
     filter_calls(program)
