@@ -680,12 +680,26 @@ asyncio.run(main())
 """
 
 
-def test_workers_and_calls_end_with_a_parent_that_is_killed(tools: Tools) -> None:
-    tools.write("endless", "import time\ndef pids(): time.sleep(0.2)\ndef f():\n    while True: time.sleep(0.01)\n")
+def test_workers_and_calls_end_with_a_parent_that_is_killed(tools: Tools, tmp_path: Path) -> None:
+    tools.write(
+        "endless",
+        """
+        import time
+        def pids(): time.sleep(0.2)
+        def f():
+            open("left", "w").write("x")
+            while True: time.sleep(0.01)
+        """,
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     command = [sys.executable, "-c", PARENT, str(tools.folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as parent:
+    root, environment = Path(__file__).parents[1], {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as parent:
         assert parent.stdout is not None
         groups = [int(word) for word in parent.stdout.readline().split()]
         assert len(groups) == 2
+        assert [path.name for path in temporary.rglob("*") if path.is_file()] == ["left"]
         parent.kill()
     assert [group for group in groups if _group_lives(group)] == []
+    assert [path.name for path in temporary.rglob("*") if path.is_file()] == []

@@ -23,8 +23,6 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
-FRAME_BYTES = 4  # the length before each message
-JSON_BYTES_OF_A_CHARACTER = 12  # at most: an escaped surrogate pair
 _OWN = ("envs", "retriever")  # our packages, which a worker has loaded: a tool's own module may have their name
 
 

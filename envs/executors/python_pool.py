@@ -27,7 +27,7 @@ from envs.executors import system_calls
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
-from envs.executors.python_files import FRAME_BYTES, JSON_BYTES_OF_A_CHARACTER
+from envs.executors.python_worker import FRAME_BYTES, JSON_BYTES_OF_A_CHARACTER
 from envs.types import ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
@@ -211,8 +211,9 @@ class _Worker:
 
     def kill(self) -> None:
         """End the worker and the call in it."""
-        with suppress(ProcessLookupError):  # not waited for before `bury`, so its number is nobody else's
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # not waited for, so its number is nobody else's
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def hang_up(self) -> None:
         """Close the socket: in the event loop's thread, when nobody waits for it."""

@@ -27,8 +27,10 @@ from typing import Any
 
 from envs.executors import sandbox
 from envs.executors.python_arguments import fitted
-from envs.executors.python_files import FRAME_BYTES, JSON_BYTES_OF_A_CHARACTER, ToolFiles
+from envs.executors.python_files import ToolFiles
 
+FRAME_BYTES = 4  # the length before each message
+JSON_BYTES_OF_A_CHARACTER = 12  # at most: an escaped surrogate pair
 _REPLY_FD = 3
 _PARENT_CHECK_MS = 1000
 _MB = 1024 * 1024
