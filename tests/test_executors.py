@@ -135,7 +135,7 @@ def test_a_call_ends_at_its_deadline() -> None:
 
 def test_calls_beyond_the_places_wait_and_waiting_is_not_their_time() -> None:
     backend = Scripted()
-    executor = RoutedExecutor({"here": backend}, CallLimits(concurrency=3, timeout_s=5))
+    executor = RoutedExecutor({"here": backend}, CallLimits(timeout_s=5), fewer={"here": 3})
 
     async def many() -> list[ToolResult]:
         async def episode() -> ToolResult:

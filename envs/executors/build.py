@@ -48,7 +48,9 @@ def build_executor(
         infra_retries=config.infra_retries,
         concurrency=config.concurrency,
     )
-    return RoutedExecutor(backends, limits)
+    # a call that waits for a worker is not to be on its own time
+    fewer = {} if config.python is None else {"python": min(config.python.workers, config.concurrency)}
+    return RoutedExecutor(backends, limits, fewer=fewer)
 
 
 def _configured(config: ExecutorConfig) -> dict[str, Backend]:

@@ -36,11 +36,13 @@ class CallLimits:
 class RoutedExecutor:
     """An `Executor` that runs a tool where its origin says."""
 
-    def __init__(self, backends: Mapping[str, Backend], limits: CallLimits) -> None:
-        """`backends`: by the origin of the tools that they run."""
+    def __init__(
+        self, backends: Mapping[str, Backend], limits: CallLimits, *, fewer: Mapping[str, int] | None = None
+    ) -> None:
+        """`backends`: by the origin of the tools that they run; `fewer`: calls at a time of those that take less."""
         self._backends, self._limits = backends, limits
         self._check = ArgumentCheck()
-        self._places = _Places(limits.concurrency)
+        self._places = _Places({origin: (fewer or {}).get(origin, limits.concurrency) for origin in backends})
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator["RoutedExecutor"]:
@@ -96,17 +98,17 @@ class RoutedExecutor:
 
 
 class _Places:
-    """How many calls of each backend may run at a time, counted in the event loop that runs them."""
+    """How many calls of each origin may run at a time, counted in the event loop that runs them."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._by_origin: dict[str, asyncio.Semaphore] = {}
 
     def of(self, origin: str) -> asyncio.Semaphore:
         if self._loop is not asyncio.get_running_loop():
             self._loop, self._by_origin = asyncio.get_running_loop(), {}
-        return self._by_origin.setdefault(origin, asyncio.Semaphore(self._count))
+        return self._by_origin.setdefault(origin, asyncio.Semaphore(self._counts[origin]))
 
 
 def cut(text: str, limit: int) -> str:

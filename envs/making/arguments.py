@@ -1,8 +1,8 @@
 """Arguments drawn by a seed so that they fit a tool's JSON schema: what a task made from the tool will ask for.
 
-What the schema shows (a constant, an enumeration, examples, a default) or tells ("e.g. A7") is drawn from; else a value
-of its type. What a schema says beyond that (a pattern, an unknown format) is not made up: such a tool needs examples, or
-a teacher.
+What the schema shows (a constant, an enumeration, examples, a default) or tells ("e.g. A7") is drawn from; else a
+value of its type. What a schema says beyond that (a pattern, an unknown format) is not made up: such a tool needs
+examples, or a teacher.
 """
 
 import re

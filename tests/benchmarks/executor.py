@@ -6,12 +6,15 @@ waiting   64 episodes of 6 calls through `RoutedExecutor`; the tools take 0, 50 
           Which call takes what is fixed by a hash of (episode, turn). The peer makes the same calls with blocking tools
           in the order of TRL's loop: turn by turn, over the batch, one call after the other. Really: it takes a minute.
           Target: all of it in 1.3 times the longest episode's own time, which no dispatch can beat.
+python    what a call of a sandboxed Python function costs, beside an interpreter started for each call.
 replay    what a recorded call costs, of 20,000 in the record, and a write that is on the disk when it returns.
 
 The last line printed is JSON: {"benchmark", "ours", "peer", "targets"}.
 """
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +26,8 @@ from typing import Any
 from envs.executors.backend import Reply
 from envs.executors.call_key import CallKey
 from envs.executors.executor import Stateless
+from envs.executors.python_config import PythonConfig
+from envs.executors.python_pool import PythonPool
 from envs.executors.record import Recorded
 from envs.executors.record_store import Record, RecordStore
 from envs.executors.routed import CallLimits, RoutedExecutor
@@ -34,7 +39,8 @@ from tests.benchmarks.timing import print_figures
 EPISODES, TURNS = 64, 6
 LATENCIES_S = (0.0, 0.05, 0.2)
 STRAGGLER_SHARE, STRAGGLER_S = 0.02, 5.0
-RECORDED, CALLS = 20_000, 2_000
+RECORDED, CALLS, INTERPRETERS = 20_000, 2_000, 50
+ONE_INTEGER = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
 TOOL = ToolDoc(
     id="wait",
     name="wait",
@@ -156,10 +162,46 @@ def _record(number: int) -> Record:
     return Record(key=CallKey.of(TOOL, {"seconds": number}), reply=Reply(text="x" * 1000))
 
 
+# --- python: what a call of a sandboxed function costs ---
+
+
+def python() -> Figures:
+    """Through the whole executor, one call at a time; beside it the plain way, an interpreter for each call."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "trivial.py").write_text("def echo(x: int) -> int:\n    return x\n")
+        pool = PythonPool(PythonConfig(folder=folder, workers=1))
+        ours = asyncio.run(_called(RoutedExecutor({"python": pool}, CallLimits())))
+        command = [sys.executable, "-c", "import json, sys, trivial; print(trivial.echo(**json.loads(sys.argv[1])))"]
+        theirs = []
+        for number in range(INTERPRETERS):
+            started = time.perf_counter()
+            subprocess.run([*command, f'{{"x": {number}}}'], cwd=folder, check=True, capture_output=True)
+            theirs.append(time.perf_counter() - started)
+    print(f"sandboxed Python function: {_told(ours)}; an interpreter for each call: {_told(theirs)}")
+    p50 = _p50_ms(ours)
+    return Figures(
+        ours={"python_p50_ms": p50},
+        peer={"python_p50_ms": _p50_ms(theirs)},
+        targets={"python_p50_ms": (p50, "< 3", p50 < 3)},
+    )
+
+
+async def _called(executor: RoutedExecutor) -> list[float]:
+    tool = ToolDoc(id="trivial/echo", name="echo", description="", parameters=ONE_INTEGER)
+    taken = []
+    for number in range(CALLS + 1):
+        started = time.perf_counter()
+        result = await executor.call(tool, {"x": number})
+        taken.append(time.perf_counter() - started)
+        assert (result.status, result.text) == (ToolStatus.OK, str(number))
+    await executor.close()
+    return taken[1:]  # the first starts a worker
+
+
 # --- all of it ---
 
 
-SECTIONS = (waiting, replay)  # what else is measured of executors is one more function here
+SECTIONS = (waiting, replay, python)  # what else is measured of executors is one more function here
 
 
 def main() -> None:
