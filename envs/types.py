@@ -43,6 +43,11 @@ class ToolResult:
     latency_s: float = 0.0
     served_from: str = "live"  # live, replay, simulator, fault
 
+    @property
+    def ran(self) -> bool:
+        """Whether the call reached what runs the tool."""
+        return self.status not in (ToolStatus.INVALID_ARGUMENTS, ToolStatus.NOT_IN_TOOLSET)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedCall:

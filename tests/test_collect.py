@@ -27,6 +27,7 @@ from tests.support import functions_executor
 from train.nano.curriculum import tokenizer_texts
 from train.nano.model import train_tokenizer
 from train.objectives import decoupled_groups
+from train.source import tool_metrics
 
 NAMES = ("add", "root", "sub", "mul", "div")
 TOOLS = {
@@ -140,6 +141,17 @@ def collect(
 
 def parents(rollouts: TaskRollouts) -> list[str | None]:
     return [execution.parent_id for execution in rollouts.executions]
+
+
+def test_a_call_is_counted_by_how_it_ended_and_what_served_it() -> None:
+    rollouts = collect(Cast(BOTH, HALF), GroupPlan(group_size=2, gate="off"))
+    metrics = tool_metrics(rollouts)
+    calls = [result for trajectory in rollouts[0].executions for result in trajectory.results]
+    assert metrics.pop("time/tool_call_s") >= 0
+    assert metrics.pop("tools/calls") == len(calls) > 0
+    # HALF has no root: its second call is refused, and runs nowhere
+    assert metrics == {"tools/ok": 0.75, "tools/not_in_toolset": 0.25, "tools/from_live": 1.0}
+    assert tool_metrics([replace(rollouts[0], executions=())]) == {"tools/calls": 0.0}
 
 
 # ---- the gate

@@ -109,6 +109,7 @@ def test_every_metric_of_a_solved_chain() -> None:
         "rank1_all_gold": 0.0,  # first came sum and root
         "searches": 2.0,
         "calls": 2.0,
+        "replayed": 0.0,
         "infra_failures": 0.0,
     }
     assert set(found) == {*METRICS, "infra_failures"}

@@ -1,5 +1,6 @@
 """Where training batches come from: rank 0 plays tasks with the pool, scores them, and says what is to be updated."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -91,6 +92,7 @@ class RolloutSource:
         refuse_losses(rollouts, self._rollout, what=f"generation batch {index + 1}")
         metrics = {
             **gate_metrics(rollouts, plan),
+            **tool_metrics(rollouts),
             "time/push_s": pushed - started,
             "time/rollout_s": perf_counter() - pushed,
             "policy_version": float(weights.version),
@@ -111,6 +113,21 @@ class RolloutSource:
         together = self._config.update == "combined"
         updates = (tuple(objectives),) if together else tuple((objective,) for objective in objectives)
         return GenerationBatch(index=index, updates=updates, metrics=metrics)
+
+
+def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
+    """What became of the calls of all executions: shares by status and, of those that ran, by what served them."""
+    results = [result for r in rollouts for trajectory in r.executions for result in trajectory.results]
+    if not results:
+        return {"tools/calls": 0.0}
+    statuses = Counter(result.status for result in results)
+    served = Counter(result.served_from for result in results if result.ran)
+    return {
+        "tools/calls": float(len(results)),
+        "time/tool_call_s": sum(result.latency_s for result in results) / len(results),
+        **{f"tools/{status.value}": count / len(results) for status, count in statuses.items()},
+        **{f"tools/from_{source}": count / served.total() for source, count in served.items()},
+    }
 
 
 def gate_metrics(rollouts: Sequence[TaskRollouts], plan: GroupPlan) -> dict[str, float]:

@@ -31,6 +31,7 @@ METRICS = (
     "rank1_all_gold",
     "searches",
     "calls",
+    "replayed",
 )
 KINDS = ("single", "chained")  # the tags that are reported apart
 
@@ -78,7 +79,7 @@ def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
     - format_rate: no malformed message in the whole episode, and no limit cut it off;
     - selection_rate: a valid selection was made;
     - rank1_all_gold: every gold tool came first in one of the episode's searches: trusting the retriever would do;
-    - searches, calls: how many of each.
+    - searches, calls: how many of each; replayed: the share of those that ran which a record answered.
     """
     if trajectory.stop is StopReason.INFRA_FAILURE:
         return {**dict.fromkeys(METRICS), "infra_failures": 1.0}
@@ -92,8 +93,14 @@ def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
         "selection_rate": float(selection is not None),
         "searches": float(len(trajectory.searches)),
         "calls": float(len(trajectory.results)),
+        "replayed": _replayed(trajectory),
         "infra_failures": 0.0,
     }
+
+
+def _replayed(trajectory: Trajectory) -> float | None:
+    served = [result.served_from == "replay" for result in trajectory.results if result.ran]
+    return sum(served) / len(served) if served else None
 
 
 def _passed(trajectory: Trajectory) -> float | None:
