@@ -462,6 +462,17 @@ def test_preflight_looks_at_the_folder_and_the_splits(tmp_path: Path) -> None:
     )
 
 
+def test_preflight_looks_at_what_runs_the_tools(tmp_path: Path) -> None:
+    assert "is no folder" in refusal(f"executor.python.folder={tmp_path}/none")
+    assert "mcp.json" in refusal(f"executor.mcp={tmp_path}/mcp.json")
+    assert "there is no folder" in refusal(f"executor.record.path={tmp_path}/none/calls.sqlite")
+    assert "no record" in refusal(f"executor.record.path={tmp_path}/calls.sqlite", "executor.record.policy=replay_only")
+    preflight("eval", load_run_config("quickstart", [f"executor.record.path={tmp_path}/calls.sqlite"]))
+    assert not [*tmp_path.iterdir()]  # nothing is made yet
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"shop": {"command": "no-such-program-anywhere"}}}')
+    assert "shop" in refusal(f"executor.mcp={tmp_path}/mcp.json")
+
+
 def test_preflight_reads_the_users_files(tmp_path: Path) -> None:
     (tmp_path / "tools.jsonl").write_text('{"id": "a", "name": "a", "description": "Adds."}\n')
     (tmp_path / "tasks.jsonl").write_text('{"id": "1", "instruction": "Add.", "gold_tools": ["a"]}\n')
