@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from rich import box
@@ -11,6 +12,9 @@ from rich.table import Table
 from envs.datasets.bfcl import WITH_GOLD_CALLS, Bfcl, read_bfcl
 from envs.datasets.bfcl_dialogues import BfclDialogues, read_dialogues
 from envs.datasets.bfcl_files import VERSION, BfclFiles
+from envs.datasets.seal_tools import read_seal_tools
+from envs.datasets.toolbench_training import read_toolbench_training
+from envs.datasets.toolrl import read_toolrl
 from envs.datasets.user_files import write_tasks
 from launch.display import new_console
 from retriever.base.errors import InfraError, UserError
@@ -26,7 +30,7 @@ def fetch_bfcl(out: Path, *, wheel: Path | None = None) -> None:
 
     Without `wheel` it is downloaded into `out`. Raises UserError, or InfraError when pip cannot download.
     """
-    files = BfclFiles(_checked(_download(out) if wheel is None else existing_file(wheel, what="--wheel")))
+    files = BfclFiles(_checked(_download(out) if wheel is None else existing_file(wheel, what="--path")))
     bfcl, dialogues = read_bfcl(files), read_dialogues(files)
     bfcl.catalogue.save(out / "tools.jsonl")
     write_tasks(out / "tasks.jsonl", bfcl.tasks)
@@ -40,6 +44,25 @@ def fetch_bfcl(out: Path, *, wheel: Path | None = None) -> None:
     )
 
 
+def write_data_set(name: str, path: Path, out: Path) -> None:
+    """Write what the reader of `name` makes of `path` to `out`, and say what it is. Raises UserError, DataError."""
+    found = _READERS[name](path)
+    found.catalogue.save(out / "tools.jsonl")
+    write_tasks(out / "tasks.jsonl", found.tasks)
+    console = new_console()
+    splits = Counter(task.split for task in found.tasks)
+    lines = [
+        *(f"{count:,}: {reason}" for reason, count in found.left_out.items()),
+        f"{out}: {len(found.catalogue):,} tools, {len(found.tasks):,} tasks "
+        f"({', '.join(f'{split} {count:,}' for split, count in splits.items())}); use them with --data {out}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_READERS = {"toolrl": read_toolrl, "seal-tools": read_seal_tools, "toolbench": read_toolbench_training}
+
+
 def _download(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if (out / WHEEL).is_file():
@@ -49,13 +72,13 @@ def _download(out: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         raise InfraError(
-            f"pip has not downloaded bfcl-eval within {_TIMEOUT_S:g} s; try again, or give --wheel"
+            f"pip has not downloaded bfcl-eval within {_TIMEOUT_S:g} s; try again, or give --path"
         ) from None
     if done.returncode or not (out / WHEEL).is_file():
         said = (done.stderr or done.stdout).strip().splitlines()
         raise InfraError(
             f"pip could not download bfcl-eval=={VERSION} ({said[-1] if said else 'no word why'}); "
-            "download it elsewhere, and give --wheel FILE"
+            "download it elsewhere, and give --path FILE"
         )
     return out / WHEEL
 

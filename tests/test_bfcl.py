@@ -399,18 +399,18 @@ class TestAsPublished:
         if wheel.is_dir():
             pytest.skip("needs bfcl-eval: TOOLSCOUT_BFCL is a folder, and a wheel is what is checked")
         out = tmp_path / "bfcl"
-        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--wheel", str(wheel)]) == 0
+        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert "2,405 tools, 2,351 tasks of split test" in said
         assert "in all 4,546 2,351" in said
         catalogue = Catalogue.load(out / "tools.jsonl")
         tasks = read_tasks(out / "tasks.jsonl", catalogue)
         assert tasks == read_bfcl(BfclFiles(wheel)).tasks
-        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--wheel", str(wheel)]) == 2
+        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 2
         assert "--overwrite" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_the_wheel_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.whl").write_bytes(b"x")
-    assert main(["tasks", "fetch", "bfcl", "--out", str(tmp_path / "out"), "--wheel", str(tmp_path / "a.whl")]) == 2
+    assert main(["tasks", "fetch", "bfcl", "--out", str(tmp_path / "out"), "--path", str(tmp_path / "a.whl")]) == 2
     assert "is not bfcl-eval" in capsys.readouterr().err

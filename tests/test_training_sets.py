@@ -11,8 +11,11 @@ from envs.datasets.json_stream import stream_list
 from envs.datasets.seal_tools import read_seal_tools
 from envs.datasets.toolbench_training import read_toolbench_training
 from envs.datasets.toolrl import read_toolrl
+from envs.datasets.user_files import read_tasks
 from envs.types import Task, ToolCall
+from launch.run import main
 from retriever.base.errors import DataError, UserError
+from retriever.catalogue import Catalogue
 from retriever.schemas import parameters_problem
 
 TOOLRL = Path(__file__).parents[2] / "shared" / "data" / "toolrl" / "rlla_sft.json"
@@ -271,3 +274,16 @@ class TestToolBenchTrajectories:
         (tmp_path / "t.json").write_text(json.dumps([record]))
         with pytest.raises(DataError, match=says):
             read_toolbench_training(tmp_path / "t.json")
+
+
+def test_a_data_set_is_written_for_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not TOOLRL.is_file():
+        pytest.skip(f"needs ../shared/data: no {TOOLRL}")
+    out = tmp_path / "out"
+    assert main(["tasks", "fetch", "toolrl", "--path", str(TOOLRL), "--out", str(out)]) == 0
+    assert "1,147 tools, 359 tasks (train 359)" in capsys.readouterr().out
+    assert len(read_tasks(out / "tasks.jsonl", Catalogue.load(out / "tools.jsonl"))) == 359
+    assert main(["tasks", "fetch", "toolrl", "--path", str(TOOLRL), "--out", str(out)]) == 2
+    assert "holds tools or tasks already" in capsys.readouterr().err
+    assert main(["tasks", "fetch", "seal-tools", "--out", str(tmp_path / "other")]) == 2
+    assert "give what you have of it as --path PATH" in capsys.readouterr().err

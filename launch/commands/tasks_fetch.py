@@ -1,11 +1,18 @@
-"""Fetch a public data set and write it as tools.jsonl and tasks.jsonl, for --data FOLDER.
+"""Write a public data set as tools.jsonl and tasks.jsonl, for --data FOLDER.
 
-bfcl: the Berkeley Function-Calling Leaderboard v4, out of the bfcl-eval wheel (2 MB, by pip; nothing is installed).
-Its single-turn Python categories with gold calls, all their functions in one open catalogue; test tasks only.
+bfcl        the Berkeley Function-Calling Leaderboard v4, out of the bfcl-eval wheel (2 MB, by pip; nothing is
+            installed). Its single-turn Python categories with gold calls, all their functions in one open catalogue;
+            test tasks only.
+toolrl      ToolRL's supervised examples, a file that you have: rlla_sft.json
+seal-tools  Seal-Tools, a folder that you have: Seal-Tools_Dataset
+toolbench   ToolBench's training trajectories, a file that you have: toolllama_G123_dfs_train.json
+
+StableToolBench needs no writing: --data takes its folder as it is.
 
 examples:
   toolscout tasks fetch bfcl --out data/bfcl
   toolscout retriever eval --data data/bfcl
+  toolscout tasks fetch toolrl --path rlla_sft.json --out data/toolrl
 """
 
 import argparse
@@ -13,12 +20,16 @@ from pathlib import Path
 
 from retriever.base.errors import UserError
 
+_WITH_PATH = ("toolrl", "seal-tools", "toolbench")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which data set, and where to."""
-    parser.add_argument("dataset", choices=("bfcl",), help="what to fetch")
+    parser.add_argument("dataset", choices=("bfcl", *_WITH_PATH), help="what to write")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write")
-    parser.add_argument("--wheel", metavar="FILE", help="read this wheel, downloaded before; fetch nothing")
+    parser.add_argument(
+        "--path", metavar="PATH", help="the data as published, file or folder; of bfcl the wheel, downloaded before"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier fetch")
 
 
@@ -27,7 +38,14 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser()
     if not args.overwrite and any((out / name).exists() for name in ("tools.jsonl", "tasks.jsonl")):
         raise UserError(f"--out {out} holds tools or tasks already; give another folder, or --overwrite")
+    if args.dataset in _WITH_PATH and args.path is None:
+        raise UserError(f"{args.dataset} is not downloaded; give what you have of it as --path PATH")
     from launch import fetching
 
-    fetching.fetch_bfcl(out, wheel=None if args.wheel is None else Path(args.wheel).expanduser())
+    path = None if args.path is None else Path(args.path).expanduser()
+    if args.dataset == "bfcl":
+        fetching.fetch_bfcl(out, wheel=path)
+    else:
+        assert path is not None
+        fetching.write_data_set(args.dataset, path, out)
     return 0
