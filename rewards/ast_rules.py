@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from envs.types import AllowedCall, ToolCall
+from retriever.base.canonical import same_json
 
 Schemas = Callable[[str], Mapping[str, Any]]  # tool id → its parameters, as a JSON schema
 
@@ -74,6 +75,29 @@ def ast_verdict(made: Sequence[ToolCall], allowed: Sequence[AllowedCall], schema
         if not right[row, column]:
             return _wrong(AstReason.NO_MATCH, f"no call of its own for {allowed[row].name!r}, gold call {row + 1}")
     return _RIGHT
+
+
+def call_allowed(made: ToolCall, gold: AllowedCall) -> bool:
+    """Whether a call is among those allowed, by its values alone: what a schema says of types is not looked at."""
+    given = all(
+        name in gold.arguments and _among(value, gold.arguments[name]) for name, value in made.arguments.items()
+    )
+    return (
+        made.name == gold.name
+        and given
+        and all(name in made.arguments or "" in values for name, values in gold.arguments.items())
+    )
+
+
+def _among(value: Any, allowed: Sequence[Any]) -> bool:
+    if isinstance(value, dict):
+        return any(_same_object(value, one) for one in allowed)
+    if isinstance(value, list):
+        plain = [_plain_items(one) for one in allowed if isinstance(one, list | str)]
+        return _plain_items(value) in plain or any(_same_objects(value, one) for one in allowed)
+    if isinstance(value, str):
+        return _plain(value) in [_plain(one) for one in allowed if isinstance(one, str)]
+    return any(same_json(value, one) for one in allowed)
 
 
 def _wrong(reason: AstReason, detail: str) -> AstVerdict:

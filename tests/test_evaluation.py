@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.console import Console
 from envs.config import EnvConfig
 from envs.dialects import DIALECTS
 from envs.types import (
+    AllowedCall,
     Observation,
     Phase,
     PolicyMessage,
@@ -393,3 +395,20 @@ def test_a_perfect_expert_scores_perfectly_and_survives_the_disk(aliases: str, t
     assert {name: found[name].mean for name in perfect} == dict.fromkeys(perfect, 1.0)
     stored = read_records_by_task(path)
     assert [stored[r.task.id].trajectory for r in rollouts] == [final_trajectory(r) for r in rollouts]
+
+
+def test_with_allowed_calls_any_of_the_right_values_passes() -> None:
+    allowed = AllowedCall(name=ADD.name, arguments={"x": [4, 5], "city": ["New York", "NYC"], "unit": ["", "km"]})
+    task = replace(TASK, gold_answer=None, gold_calls=(ADD,), allowed_calls=(allowed,))
+
+    def passes(task: Task, *calls: dict[str, Any]) -> float | None:
+        made = [called(ToolCall(name=ADD.name, arguments=arguments)) for arguments in calls]
+        return trajectory_metrics(episode(*made, task=task, selection=("add",), answer="x"))["pass_rate"]
+
+    assert passes(task, {"x": 5, "city": "nyc"}) == 1.0
+    assert passes(task, {"x": 6, "city": "nyc"}, {"x": 4.0, "city": "New York", "unit": "km"}) == 1.0
+    assert passes(task, {"x": 5}) == 0.0  # city may not be left out
+    assert passes(task, {"x": 5, "city": "NYC", "more": 1}) == 0.0
+    assert passes(task, {"x": True, "city": "NYC"}) == 0.0
+    none = replace(task, gold_calls=None, allowed_calls=())
+    assert (passes(none), passes(none, {"x": 5})) == (1.0, 0.0)

@@ -1,6 +1,7 @@
 """What holds for every call, whatever runs it: schema, deadline, retries, places, length, a session an episode."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs.executors.arguments import invalid_arguments
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.routed import CallLimits, RoutedExecutor, cut
@@ -202,3 +204,28 @@ def test_limits_that_allow_nothing_are_refused(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(UserError, match=name):
         CallLimits(**wrong)
+
+
+def test_a_fault_of_a_backend_is_ours() -> None:
+    class Faulty(Stateless):
+        async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
+            raise KeyError("nobody thought of it")
+
+    found = asyncio.run(RoutedExecutor({"here": Faulty()}, CallLimits()).call(tool(), {"x": 1}))
+    assert (found.status, found.text) == (ToolStatus.INFRA_ERROR, "error: KeyError: 'nobody thought of it'")
+
+
+def test_patterns_of_a_schema_end() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"x": {"type": "string", "pattern": "^(a|aa)+$"}},
+        "patternProperties": {"^y_(b|bb)+$": {"type": "integer"}},
+    }
+    started = time.perf_counter()
+    assert invalid_arguments(schema, {"x": "a" * 5000 + "b"}) is not None
+    assert invalid_arguments(schema, {"y_" + "b" * 5000 + "c": 1}) is not None
+    assert time.perf_counter() - started < 5
+    assert invalid_arguments(schema, {"x": "aaa", "y_bb": 1}) is None
+    assert invalid_arguments(schema, {"y_bb": "1"}) == "error: invalid arguments: '1' is not of type 'integer'"
+    assert "'z' was unexpected" in str(invalid_arguments({"type": "object"}, {"z": 1}))
+    assert "does not match" in str(invalid_arguments(schema, {"x": "c"}))

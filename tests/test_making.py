@@ -13,6 +13,7 @@ from envs.executors.arguments import invalid_arguments
 from envs.making.arguments import draw_arguments
 from envs.making.drafts import TemplateWriter
 from envs.making.make import MadeTasks, MakingConfig, make_tasks
+from envs.making.teacher import _requests
 from envs.worlds.embedded import EmbeddedWorld
 from retriever.base.errors import InfraError, UserError
 from retriever.catalogue import Catalogue
@@ -93,15 +94,32 @@ def test_tools_are_held_out_as_a_whole_and_a_seed_makes_the_same_tasks() -> None
     assert len({*calls}) == len(calls)
 
 
-def test_a_machine_that_fails_ends_it() -> None:
+def test_what_the_machine_fails_at_is_told_and_the_rest_is_kept() -> None:
     executor = functions_executor(run_tool, timeout_s=5)
 
     async def broken(*_: Any, **__: Any) -> Any:
         raise InfraError("no workers")
 
     executor._backends["python"].run = broken  # type: ignore[method-assign]
-    with pytest.raises(InfraError, match="t/add: error: no workers"):
-        asyncio.run(make_tasks(Catalogue.of([tool("add")]), executor, TemplateWriter(), MakingConfig(unseen_share=0)))
+    config = MakingConfig(unseen_share=0, per_tool=1)
+    found = asyncio.run(make_tasks(Catalogue.of([tool("add")]), executor, TemplateWriter(), config))
+    assert (found.tasks, found.left_out) == ((), {"the machinery failed (no workers)": 1})
+
+
+def test_no_two_tasks_ask_the_same() -> None:
+    found = made(tool("one"), tool("two"), per_tool=1, seed=1, unseen_share=0.5)
+    assert len(found.tasks) + found.left_out["the same instruction was written before"] == 2
+    assert len({task.instruction for task in found.tasks}) == len(found.tasks)
+    same = [made(tool("one"), tool("two"), per_tool=1, seed=seed) for seed in range(20)]
+    assert {len(one.tasks) for one in same} == {1, 2}  # of three frames, the two may draw the same
+
+
+def test_a_teachers_reply_is_read_with_care() -> None:
+    reply = '<think>[{"instruction": "no", "arguments": {}}]</think> Sure: ["x", {"instruction": "Add 7", '
+    reply += '"arguments": {"by": 7}}, {"instruction": "", "arguments": {}}, {"instruction": "a"}, 3, '
+    reply += '{"instruction": "half \\ud800", "arguments": {}}, {"instruction": "b", "arguments": {"x": NaN}}] [1]'
+    assert [*_requests(reply)] == [("Add 7", {"by": 7})]
+    assert [*_requests("no list [")] == []
 
 
 @given(st.integers(0, 2**32))

@@ -10,7 +10,7 @@ gold_calls with a list of right values for each argument, "" among them where it
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,20 @@ _FIELDS = (
 _NUMBER_WITHIN = re.compile(r"[+-]?[\d,.]+(e[+-]?\d+)?(\s*±\s*[\d.]+(e[+-]?\d+)?)?", re.IGNORECASE)
 
 
-def read_tasks(path: str | Path, catalogue: Catalogue) -> tuple[Task, ...]:
+def read_tasks(path: str | Path, catalogue: Catalogue, *, checkers: Sequence[str] = ()) -> tuple[Task, ...]:
     """The tasks of a .jsonl or .jsonl.gz file, in order. Raises DataError with file, line and field, or UserError.
 
     A gold call names its tool by id, or by a name that only one tool has. Without `gold_tools`, the tools of the gold
     or else the allowed calls are the gold tools; an empty list says the same as leaving the field out, but for
-    allowed_calls: there it says that no call is right. A checker's module is imported, which RUNS it.
+    allowed_calls: there it says that no call is right. A checker is taken from the modules `checkers` alone, which are
+    imported, and so RUN: a file of tasks may be anybody's.
     """
     tasks: list[Task] = []
     lines: dict[str, int] = {}
     by_name = _ids_by_name(catalogue)
     for number, entry in read_jsonl(path, what="tasks"):
-        task = _Line(entry, path=path, number=number, catalogue=catalogue, by_name=by_name).task()
+        line = _Line(entry, path=path, number=number, catalogue=catalogue, by_name=by_name, checkers=checkers)
+        task = line.task()
         if task.id in lines:
             problem = f"{task.id!r} is already the id of line {lines[task.id]}; rename or drop one of the two"
             raise DataError(problem, path=path, line=number, field="id")
@@ -65,9 +67,10 @@ class _Line:
         number: int,
         catalogue: Catalogue,
         by_name: dict[str, list[str]],
+        checkers: Sequence[str],
     ) -> None:
         self._entry, self._path, self._number = entry, path, number
-        self._catalogue, self._by_name = catalogue, by_name
+        self._catalogue, self._by_name, self._checkers = catalogue, by_name, checkers
 
     def task(self) -> Task:
         for key in self._entry:
@@ -144,6 +147,13 @@ class _Line:
         if self._entry.get("checker") is None:
             return None
         path = self._name("checker")
+        module = path.rpartition(".")[0]
+        if module not in self._checkers:
+            raise self._bad(
+                f"{path!r} would run code of {module or 'nowhere'}; if you trust it, name the module: "
+                f"world.checkers=[{module}]",
+                "checker",
+            )
         try:
             load_checker(path)
         except UserError as error:

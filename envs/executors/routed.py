@@ -1,6 +1,7 @@
 """One executor over the backends of all origins, and the rules that hold for every call whatever runs it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,8 @@ from envs.executors.backend import Backend, Reply
 from envs.types import ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
+
+_log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.05  # before a call is tried again; doubled each time
 
@@ -94,6 +97,9 @@ class RoutedExecutor:
                 if attempt == limits.infra_retries or time.monotonic() + pause >= ends:
                     return Reply(text=f"error: {error}", status=ToolStatus.INFRA_ERROR)
                 await asyncio.sleep(pause)
+            except Exception as error:  # noqa: BLE001 - a fault of a backend's must not end a run of many episodes
+                _log.exception("executor: %s", tool.id)
+                return Reply(text=f"error: {type(error).__name__}: {error}", status=ToolStatus.INFRA_ERROR)
         raise AssertionError("unreachable")
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from envs.executors.executor import Executor
 from envs.making.drafts import Draft, Writer
@@ -60,7 +61,7 @@ async def make_tasks(
 ) -> MadeTasks:
     """Tasks for every tool of `catalogue`, in its order. `advance` hears how many more tools are done.
 
-    Raises InfraError when the machinery fails, and UserError when `unseen_share` would leave nothing to train on.
+    Raises UserError when `unseen_share` would leave nothing to train on.
     """
     unseen = (
         {*split_catalogue(catalogue, unseen_share=config.unseen_share, seed=config.seed).unseen}
@@ -73,8 +74,7 @@ async def make_tasks(
     async def of_tool(tool: ToolDoc) -> list[Task]:
         async with places:
             random = derive_random(config.seed, "make", tool.id)
-            drafts = await writer.drafts(tool, config.per_tool, random)
-            left_out["nothing could be written for the tool"] += not drafts
+            drafts = await _written(writer, tool, config.per_tool, random, left_out)
             tasks: list[Task] = []
             for draft in _distinct(drafts, left_out):
                 split = UNSEEN if tool.id in unseen else HELD_OUT if random.random() < config.held_out_share else TRAIN
@@ -87,7 +87,25 @@ async def make_tasks(
             return tasks
 
     found = await asyncio.gather(*map(of_tool, catalogue))
-    return MadeTasks(tasks=tuple(task for tasks in found for task in tasks), left_out=+left_out)
+    tasks: dict[str, Task] = {}
+    for task in (task for made in found for task in made):
+        said = " ".join(task.instruction.casefold().split())
+        # who asks the same of another tool, or with other arguments, cannot be told what is meant
+        if tasks.setdefault(said, task) is not task:
+            left_out["the same instruction was written before"] += 1
+    return MadeTasks(tasks=tuple(tasks.values()), left_out=+left_out)
+
+
+async def _written(
+    writer: Writer, tool: ToolDoc, count: int, random: Random, left_out: Counter[str]
+) -> Sequence[Draft]:
+    try:
+        drafts = await writer.drafts(tool, count, random)
+    except InfraError as error:  # what was made of other tools is not to be lost
+        left_out[f"the writer failed ({error})"] += 1
+        return ()
+    left_out["nothing could be written for the tool"] += not drafts
+    return drafts
 
 
 def _distinct(drafts: Sequence[Draft], left_out: Counter[str]) -> list[Draft]:
@@ -104,7 +122,7 @@ async def _proven(draft: Draft, executor: Executor, id: str, split: str) -> Task
         async with executor.session() as episode:
             result = await episode.call(draft.tool, draft.arguments)
         if result.status is ToolStatus.INFRA_ERROR:
-            raise InfraError(f"{draft.tool.id}: {result.text}")
+            return f"the machinery failed ({result.text.removeprefix('error: ')})"
         if result.status is not ToolStatus.OK:
             return f"the call ended as {result.status.value}"
         if not result.text.strip():

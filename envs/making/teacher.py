@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 from envs.chat_client import ChatClient
 from envs.making.drafts import Draft
+from retriever.base.canonical import canonical_json
 from retriever.tools import ToolDoc
 
 _SYSTEM = """\
@@ -35,7 +37,7 @@ class TeacherWriter:
 
 
 def _requests(reply: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Whatever in the first JSON list of `reply` is a request."""
+    """Whatever in the first JSON list of `reply` is a request; NaN and half surrogate pairs are not JSON."""
     decoder, text, start = json.JSONDecoder(), reply.rpartition("</think>")[2], -1
     while (start := text.find("[", start + 1)) >= 0:
         try:
@@ -45,5 +47,7 @@ def _requests(reply: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for item in listed:
             instruction = item.get("instruction") if isinstance(item, dict) else None
             if isinstance(instruction, str) and instruction.strip() and isinstance(item.get("arguments"), dict):
-                yield instruction, item["arguments"]
+                with suppress(ValueError):
+                    canonical_json(item).encode()
+                    yield instruction, item["arguments"]
         return

@@ -25,6 +25,7 @@ class WorldConfig:
     kind: Literal["embedded", "files", "stabletoolbench"] = "embedded"
     data: str | None = None  # files: a folder with tools.jsonl and tasks.jsonl; stabletoolbench: its folder
     seed: int = 0  # embedded: which tools are the unseen ones
+    checkers: tuple[str, ...] = ()  # files: Python modules that a task's `checker` may be from; they are imported
 
     def __post_init__(self) -> None:
         if (self.kind == "embedded") != (self.data is None):
@@ -70,7 +71,7 @@ def build_world(config: WorldConfig) -> World:
     assert config.data is not None
     if config.kind == "files":
         catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
-        tasks = read_tasks(f"{config.data}/tasks.jsonl", catalogue)
+        tasks = read_tasks(f"{config.data}/tasks.jsonl", catalogue, checkers=config.checkers)
     else:
         bench = read_stabletoolbench(config.data)
         catalogue, tasks = bench.catalogue, bench.tasks

@@ -13,6 +13,7 @@ from retriever.base.canonical import same_json
 from retriever.metrics import bootstrap_interval, ndcg_at_k
 from retriever.search import Retriever
 from rewards.answers import answer_score
+from rewards.ast_rules import call_allowed
 from rollout.types import TRUNCATED, TaskRollouts, Trajectory
 
 K = 5  # the k of recall_at_5 and ndcg_at_5, whatever a search returned
@@ -71,7 +72,8 @@ def task_score(trajectory: Trajectory) -> TaskScore:
 def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
     """Every metric of `METRICS`, and `infra_failures`, of one finished episode.
 
-    - pass_rate: the answer check holds, and every gold call that the task names was executed with an ok result;
+    - pass_rate: the answer check holds, and every gold call that the task names was executed with an ok result: with
+      one of its right values where `allowed_calls` lists them, and none at all where that is empty;
     - all_gold_selected: every gold tool is in the selection; an episode without a valid selection has none of them;
     - toolset_size, selection_precision: of the selection; None without one, so that failing cannot make toolsets small;
     - recall_at_5: share of the gold tools in the top 5 of the best single search; recall_union: in all together;
@@ -105,13 +107,16 @@ def _replayed(trajectory: Trajectory) -> float | None:
 
 def _passed(trajectory: Trajectory) -> float | None:
     task = trajectory.task
-    if task.gold_answer is None and task.checker is None and not task.gold_calls:
+    if task.gold_answer is None and task.checker is None and not task.gold_calls and task.allowed_calls is None:
         return None
     if trajectory.answer is None or not trajectory.answer.strip():  # an unanswered task is never solved
         return 0.0
     if answer_score(trajectory.answer, task) not in (None, 1.0):
         return 0.0
     executed = [result.call for result in trajectory.results if result.status is ToolStatus.OK]
+    if task.allowed_calls is not None:  # gold calls are then but the first of those that are right
+        made = all(any(call_allowed(call, gold) for call in executed) for gold in task.allowed_calls)
+        return float(made and bool(task.allowed_calls or not executed))
     return float(all(any(_same_call(call, gold) for call in executed) for gold in task.gold_calls or ()))
 
 
