@@ -430,9 +430,7 @@ def test_what_is_right_goes_to_disk_with_a_task_and_comes_back(tmp_path: Path) -
     none = Task(id="n", instruction="nothing to call", allowed_calls=())
     checker = Task(id="c", instruction="even", checker=f"{__name__}.checker_of_evens")
     write_tasks(tmp_path / "tasks.jsonl", [task, none, checker])
-    with pytest.raises(UserError, match=r"tasks.jsonl:1.*'json.loads' would run code of json; .*world.checkers=.json"):
-        read_tasks(tmp_path / "tasks.jsonl", TestParts.CATALOGUE, checkers=(__name__,))
-    trusted = (__name__, "json")
-    assert read_tasks(tmp_path / "tasks.jsonl", TestParts.CATALOGUE, checkers=trusted) == (task, none, checker)
-    first = json.loads((tmp_path / "tasks.jsonl").read_text().splitlines()[0])
-    assert first["allowed_calls"][0] == {"name": "w", "arguments": {"city": ["Oslo"], "unit": ["", "C"]}}
+    with pytest.raises(UserError, match=r"tasks.jsonl:3.* would run code of tests.test_call_checks; .*world.checkers="):
+        read_tasks(tmp_path / "tasks.jsonl", TestParts.CATALOGUE, checkers=("json",))
+    trusted = read_tasks(tmp_path / "tasks.jsonl", TestParts.CATALOGUE, checkers=(__name__,))
+    assert trusted == (task, none, checker)

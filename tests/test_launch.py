@@ -71,7 +71,8 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_a_dry_run_needs_no_torch_and_prints_a_config(tmp_path: Path) -> None:
     script = (
-        "import sys; from launch.run import main; code = main(['quickstart', '--dry-run', 'seed=7'])\n"
+        "import sys; from launch.run import main\n"
+        f"code = main(['quickstart', '--dry-run', 'seed=7', 'output_dir={tmp_path}'])\n"
         "assert not {'torch', 'transformers', 'trl', 'ray'} & set(sys.modules), 'heavy imports'\n"
         "sys.exit(code)"
     )
@@ -81,7 +82,7 @@ def test_a_dry_run_needs_no_torch_and_prints_a_config(tmp_path: Path) -> None:
         assert line in done.stdout
     path = tmp_path / "resolved.yaml"
     path.write_text(done.stdout)
-    assert load_config(RunConfig, path) == load_run_config("quickstart", ["seed=7"])
+    assert load_config(RunConfig, path) == load_run_config("quickstart", ["seed=7", f"output_dir={tmp_path}"])
 
 
 @pytest.mark.parametrize(
@@ -169,8 +170,9 @@ def test_exit_codes(
     assert text == ("" if code == 130 else f"toolscout: error: {' '.join(str(error).split())}\n")
 
 
-def test_options_and_overrides_mix_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(["sft", "seed=3", "--dry-run", "quickstart", "sft.tasks=5"]) == 0
+def test_options_and_overrides_mix_in_any_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["sft", "seed=3", "--dry-run", "quickstart", "sft.tasks=5", f"output_dir={tmp_path}"]
+    assert command_line.main(given) == 0
     out = capsys.readouterr().out
     assert "\nseed: 3\n" in out
     assert "  tasks: 5\n" in out
