@@ -1,12 +1,10 @@
 """Tasks made from a catalogue's tools, on the command line."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from configs.load import dump_yaml, is_override, load_config
@@ -16,7 +14,7 @@ from envs.datasets.user_files import write_tasks
 from envs.executors.build import build_executor
 from envs.executors.executor import Executor
 from envs.making.drafts import TemplateWriter
-from envs.making.make import MadeTasks, make_tasks
+from envs.making.make import TRAIN, LeftOut, MadeTasks, make_tasks
 from envs.making.teacher import TeacherWriter
 from launch.display import Display, new_console
 from retriever.base.errors import UserError
@@ -29,6 +27,9 @@ def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
         if not is_override(text):
             raise UserError(f"{text!r}: expected key=value, e.g. executor.python.folder=my")
     config = load_config(TaskMakingConfig, None, settings)
+    for name in ("record", "faults"):
+        if getattr(config.executor, name) is not None:
+            raise UserError(f"executor.{name}: a gold call is proven by what the tool itself says; leave it out here")
     tools = Catalogue.load(catalogue)
     executor = build_executor(config.executor, config.env, origins={tool.origin for tool in tools})
     if executor is None:
@@ -43,25 +44,29 @@ def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
         return
     made = asyncio.run(_made(tools, executor, config, display))
     if not made.tasks:
-        raise UserError(f"no task could be made of {len(tools)} tools: {_told(made.left_out)}")
+        raise UserError(f"no task could be made of {len(tools)} tools; {'; '.join(_told(made.left_out))}")
     write_tasks(out, made.tasks)
     display.console.print(_table(made))
-    if made.left_out:
-        display.say(f"left out: {_told(made.left_out)}")
+    for line in _told(made.left_out):
+        display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not any(task.split == TRAIN for task in made.tasks):
+        display.say("there is nothing to train on; give making.unseen_share=0, or more tools or making.per_tool")
     display.say(f"{out}: {len(made.tasks):,} tasks")
 
 
 async def _made(tools: Catalogue, executor: Executor, config: TaskMakingConfig, display: Display) -> MadeTasks:
     writer = TemplateWriter() if config.teacher is None else TeacherWriter(ChatClient(config.teacher))
     try:
-        with display.bar("making tasks", len(tools)) as advance:
+        with display.bar("making tasks, two calls each", 2 * len(tools)) as advance:
             return await make_tasks(tools, executor, writer, config.making, advance=advance)
     finally:
         await executor.close()
 
 
-def _told(left_out: Counter[str]) -> str:
-    return "; ".join(f"{count}: {escape(reason)}" for reason, count in left_out.most_common())
+def _told(left_out: Mapping[str, LeftOut]) -> list[str]:
+    """A line for each reason, the commonest first."""
+    ordered = sorted(left_out.items(), key=lambda item: -item[1].count)
+    return [f"left out: {found.count}: {reason}, e.g. {' '.join(found.example.split())}" for reason, found in ordered]
 
 
 def _table(made: MadeTasks) -> Table:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from configs.schema import RunConfig
 from envs.dialects import DIALECTS
-from envs.types import Task
+from envs.types import StopReason, Task
 from envs.worlds.world import World, build_world
 from launch.display import Display
 from retriever.base.errors import UserError
@@ -103,6 +103,11 @@ class Stages:
         with self.display.bar(what, len(tasks)) as advance:
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
         refuse_losses(rollouts, config.rollout, what=what)
+        episodes = [trajectory for found in rollouts for trajectory in (*found.retrieval, *found.executions)]
+        if lost := [trajectory for trajectory in episodes if trajectory.stop is StopReason.INFRA_FAILURE]:
+            self.display.say(
+                f"{what}: {len(lost)} of {len(episodes)} lost to failures of ours; first: {lost[0].failure}"
+            )
         return rollouts
 
     # --- the cold start ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Tasks made from tools: every gold call was executed, no two are the same, and held-out tools stay held out."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -42,6 +43,12 @@ def run_tool(name: str, arguments: Mapping[str, Any]) -> str:
         return str(len(COUNTED))
     if name == "t/long":
         return "x" * 300
+    if name == "t/object":
+        return "<object object at 0x7f9ace26c900>"
+    if name == "t/none":
+        return "null"
+    if name == "t/clock":
+        return time.strftime("%H:%M:%S")
     return f"{name} {sorted(arguments.items())}"
 
 
@@ -51,10 +58,14 @@ def made(*tools: ToolDoc, **settings: Any) -> MadeTasks:
     return asyncio.run(make_tasks(Catalogue.of(tools), executor, TemplateWriter(), config))
 
 
+def counts(found: MadeTasks) -> dict[str, int]:
+    return {reason: left.count for reason, left in found.left_out.items()}
+
+
 def test_a_task_asks_for_a_call_that_was_made() -> None:
     found = made(tool("add", "Add a number. Fast.", by={"type": "integer", "examples": [7]}), held_out_share=0.0)
     (task,) = found.tasks
-    assert found.left_out == {"the same call was written before": 3}
+    assert counts(found) == {}
     assert (task.id, task.split, task.gold_tools, task.tags) == ("t/add#1", "train", ("t/add",), ("single",))
     assert task.gold_calls is not None
     assert task.gold_calls[0].arguments == {"by": 7}
@@ -67,7 +78,8 @@ def test_what_fails_says_nothing_or_cannot_be_asked_for_is_left_out() -> None:
     unknown = tool("unknown", x={"type": "string", "pattern": "^[A-Z]{3}$"})
     found = made(tool("fails"), tool("silent"), unknown, per_tool=1)
     assert found.tasks == ()
-    assert found.left_out == {
+    assert found.left_out["the call ended as tool_error"].example == "t/fails: error: never"
+    assert counts(found) == {
         "the call ended as tool_error": 1,
         "the call said nothing": 1,
         "nothing could be written for the tool": 1,
@@ -75,8 +87,19 @@ def test_what_fails_says_nothing_or_cannot_be_asked_for_is_left_out() -> None:
 
 
 def test_a_reply_that_changes_or_is_long_is_no_gold_answer() -> None:
-    answers = [(task.gold_answer, task.gold_calls is not None) for task in made(tool("counts"), tool("long")).tasks]
-    assert answers == [(None, True), (None, True)]
+    tools = [tool(name, f"Do {name}.") for name in ("counts", "long", "object", "clock", "none")]
+    found = made(*tools, per_tool=1)
+    assert [(task.gold_answer, task.gold_calls is not None) for task in found.tasks] == [(None, True)] * 4
+    assert counts(found) == {"the call said nothing": 1}
+
+
+def test_the_first_sentence_is_what_is_asked() -> None:
+    found = made(
+        tool("a", "Convert a length, e.g. metres. Slow."), tool("b", "Visit St. Petersburg now. Or not."), per_tool=1
+    )
+    assert ["Slow" in task.instruction or "Or not" in task.instruction for task in found.tasks] == [False, False]
+    assert "onvert a length, e.g. metres" in found.tasks[0].instruction
+    assert "isit St. Petersburg now" in found.tasks[1].instruction
 
 
 def test_tools_are_held_out_as_a_whole_and_a_seed_makes_the_same_tasks() -> None:
@@ -103,12 +126,13 @@ def test_what_the_machine_fails_at_is_told_and_the_rest_is_kept() -> None:
     executor._backends["python"].run = broken  # type: ignore[method-assign]
     config = MakingConfig(unseen_share=0, per_tool=1)
     found = asyncio.run(make_tasks(Catalogue.of([tool("add")]), executor, TemplateWriter(), config))
-    assert (found.tasks, found.left_out) == ((), {"the machinery failed (no workers)": 1})
+    assert (found.tasks, counts(found)) == ((), {"the call ended as infra_error": 1})
+    assert found.left_out["the call ended as infra_error"].example == "t/add: error: no workers"
 
 
 def test_no_two_tasks_ask_the_same() -> None:
     found = made(tool("one"), tool("two"), per_tool=1, seed=1, unseen_share=0.5)
-    assert len(found.tasks) + found.left_out["the same instruction was written before"] == 2
+    assert len(found.tasks) + counts(found).get("the same instruction was written before", 0) == 2
     assert len({task.instruction for task in found.tasks}) == len(found.tasks)
     same = [made(tool("one"), tool("two"), per_tool=1, seed=seed) for seed in range(20)]
     assert {len(one.tasks) for one in same} == {1, 2}  # of three frames, the two may draw the same

@@ -36,7 +36,7 @@ def build_executor(
             live[origin] = _simulator(config)
     backends: dict[str, Backend] = dict(live)
     if config.record is not None:
-        for origin in {*live, *origins}:
+        for origin in (*live, *sorted({*origins} - live.keys())):  # what records goes first: it makes the file
             backends[origin] = _recorded(live.get(origin), config.record, stateful=origin in stateful)
     if config.faults is not None:
         backends = {origin: Faulty(backend, config.faults) for origin, backend in backends.items()}

@@ -1,12 +1,14 @@
 """Tasks before they are proven: an instruction, and the call that should solve it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from envs.making.arguments import draw_arguments
+from retriever.base.canonical import canonical_json
 from retriever.tools import ToolDoc
 
 
@@ -27,6 +29,8 @@ class Writer(Protocol):
         ...
 
 
+_DRAWS = 5  # for each draft: a drawn call may be one that was drawn before
+_SENTENCE = re.compile(r"(?<=[a-z0-9)\]]{3}\.)\s+(?=[A-Z])")  # "e.g. metres", "St. Petersburg" and "vs. Y" go on
 _FRAMES = ("{what}. {given}.", "{what}, with {given}.", "I need this: {what}. {given}.", "{given}. {what}, please.")
 _BARE = ("{what}.", "{what}, please.", "I need this: {what}.")
 
@@ -36,17 +40,18 @@ class TemplateWriter:
 
     async def drafts(self, tool: ToolDoc, count: int, random: Random) -> Sequence[Draft]:
         """See `Writer`."""
-        found = []
-        for _ in range(count):
+        found: dict[str, Draft] = {}  # by the call
+        for _ in range(_DRAWS * count):
             arguments = draw_arguments(tool.parameters, random)
-            if arguments is None:
+            if arguments is None or len(found) == count:
                 break
-            found.append(Draft(tool=tool, arguments=arguments, instruction=_instruction(tool, arguments, random)))
-        return found
+            draft = Draft(tool=tool, arguments=arguments, instruction=_instruction(tool, arguments, random))
+            found.setdefault(canonical_json(arguments), draft)
+        return list(found.values())
 
 
 def _instruction(tool: ToolDoc, arguments: Mapping[str, Any], random: Random) -> str:
-    what = (tool.description.strip() or tool.name.replace("_", " ")).split("\n")[0].split(". ")[0].rstrip(".")
+    what = _SENTENCE.split((tool.description.strip() or tool.name.replace("_", " ")).split("\n")[0])[0].rstrip(".")
     given = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in arguments.items())
     text = random.choice(_FRAMES if given else _BARE).format(what=what, given=given)
     return text[:1].upper() + text[1:]
