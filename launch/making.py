@@ -35,7 +35,7 @@ def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
     if executor is None:
         raise UserError(
             "nothing runs the tools, so that no call could be proven; say what does: executor.python.folder=FOLDER, "
-            "executor.mcp=mcp.json, executor.http.documents=[api.yaml] …"
+            "executor.mcp=mcp.json; for more see docs/tools.md"
         )
     display = Display(new_console())
     if out is None:

@@ -53,7 +53,7 @@ def run_tool(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def made(*tools: ToolDoc, **settings: Any) -> MadeTasks:
-    config = MakingConfig(**{"unseen_share": 0.0, **settings})
+    config = MakingConfig(**{"unseen_share": 0.0, "apart_s": 0.0, **settings})
     executor = functions_executor(run_tool, observation_chars=1000)
     return asyncio.run(make_tasks(Catalogue.of(tools), executor, TemplateWriter(), config))
 
@@ -88,7 +88,7 @@ def test_what_fails_says_nothing_or_cannot_be_asked_for_is_left_out() -> None:
 
 def test_a_reply_that_changes_or_is_long_is_no_gold_answer() -> None:
     tools = [tool(name, f"Do {name}.") for name in ("counts", "long", "object", "clock", "none")]
-    found = made(*tools, per_tool=1)
+    found = made(*tools, per_tool=1, apart_s=1.1)
     assert [(task.gold_answer, task.gold_calls is not None) for task in found.tasks] == [(None, True)] * 4
     assert counts(found) == {"the call said nothing": 1}
 
@@ -124,7 +124,7 @@ def test_what_the_machine_fails_at_is_told_and_the_rest_is_kept() -> None:
         raise InfraError("no workers")
 
     executor._backends["python"].run = broken  # type: ignore[method-assign]
-    config = MakingConfig(unseen_share=0, per_tool=1)
+    config = MakingConfig(unseen_share=0, per_tool=1, apart_s=0)
     found = asyncio.run(make_tasks(Catalogue.of([tool("add")]), executor, TemplateWriter(), config))
     assert (found.tasks, counts(found)) == ((), {"the call ended as infra_error": 1})
     assert found.left_out["the call ended as infra_error"].example == "t/add: error: no workers"

@@ -3,7 +3,8 @@
 For each tool of the catalogue, calls are drawn from its schema and said in the words of its description; with a
 teacher, a language model writes both. Every call is executed, twice; what fails or says nothing is left out and
 counted. A fifth of the tools is held out as a whole: their tasks are split "test", for evaluation; the others' are
-split "train", some "held_out". What runs the tools is said by executor.…, as in every other command.
+split "train", some "held_out". What runs the tools is said by executor.…, as in every other command. The calls are
+real: leave tools that delete, send or pay out of the catalogue.
 
 examples:
   toolscout tasks make --catalogue my/tools.jsonl executor.python.folder=my
