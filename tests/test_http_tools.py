@@ -183,6 +183,50 @@ def test_a_value_cannot_break_out_of_its_place(where: str, value: str) -> None:
         build_request(form, {"q": value})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"X-Trace": " lead"}, "error: 'X-Trace' may not begin or end with a blank: it stands in a header"),
+        ({"X-Trace": "trail "}, "error: 'X-Trace' may not begin or end with a blank: it stands in a header"),
+        ({"X-Trace": "é"}, "error: 'X-Trace' may hold printable ASCII only: it stands in a header"),
+        ({"id": "x" * 70_000}, "error: URL too long"),
+        ({"id": "é" * 12_000}, "error: URL too long"),  # six characters each
+        ({"id": "\ud800"}, "error: 'id' holds half of a surrogate pair"),
+        ({"fields": ["a", "\udfff"]}, "error: 'fields' holds half of a surrogate pair"),
+        ({"session": "\ud800"}, "error: 'session' holds half of a surrogate pair"),
+    ],
+)
+def test_what_a_request_cannot_carry_is_the_policys_error_and_is_not_sent(
+    arguments: dict[str, Any], problem: str, server: Server, tmp_path: Path
+) -> None:
+    result = call(pets(server, tmp_path), "pets/getPet", **{"id": "7", **arguments})
+    assert result.status is ToolStatus.TOOL_ERROR
+    assert result.text.startswith(problem)
+    assert server.asked == []
+
+
+def test_what_a_body_cannot_carry_is_the_policys_error_and_is_not_sent(server: Server, tmp_path: Path) -> None:
+    tools = pets(server, tmp_path)
+    arguments: dict[str, dict[str, Any]] = {
+        "pets/addPets": {"body": ["\ud800"]},
+        "pets/changePet": {"id": "7", "age": 3, "id_body": "\ud800"},
+        "pets/sendForm": {"a": "\ud800"},
+        "pets/sendFile": {"note": "\ud800"},
+    }
+    assert [call(tools, name, **given).status for name, given in arguments.items()] == [ToolStatus.TOOL_ERROR] * 4
+    assert virtual(server.url, team="\ud800").status is ToolStatus.TOOL_ERROR
+    assert server.asked == []
+
+
+def test_a_header_may_be_empty_and_one_with_no_header_s_name_is_told(server: Server, tmp_path: Path) -> None:
+    empty: dict[str, Any] = {"id": "7", "X-Trace": ""}
+    assert call(pets(server, tmp_path), "pets/getPet", **empty).status is ToolStatus.OK
+    place = ArgumentPlace(name="X Träce", where="header", style="simple")
+    form = RequestForm(method="get", path="/x", server="", media_type="", arguments={"q": place})
+    with pytest.raises(BadArgument, match="'X Träce', which no header is called"):
+        build_request(form, {"q": "1"})
+
+
 def test_a_policy_sets_neither_the_host_nor_our_header(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

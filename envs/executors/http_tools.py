@@ -22,7 +22,7 @@ from envs.datasets.stabletoolbench import parse_tool_id
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.loop_thread import LoopThread
-from envs.executors.openapi_requests import BadArgument, build_request
+from envs.executors.openapi_requests import BadArgument, build_request, refuse_half_characters
 from envs.types import ToolStatus
 from retriever.base.bad_entries import OnBad, refuse
 from retriever.base.errors import InfraError, UserError
@@ -83,7 +83,7 @@ class _Http:
         self._client: httpx.AsyncClient | None = None
         self._max_body_bytes = max_body_bytes
 
-    async def send(self, method: str, url: str, *, timeout_s: float, **request: Any) -> _Response:
+    async def send(self, method: str, url: httpx.URL | str, *, timeout_s: float, **request: Any) -> _Response:
         """The response. Raises TimeoutError, or InfraError when there is none."""
         return await self._thread.run(self._send(method, url, timeout_s, request))
 
@@ -93,7 +93,7 @@ class _Http:
         self._client = None
         await self._thread.stop()
 
-    async def _send(self, method: str, url: str, timeout_s: float, request: Mapping[str, Any]) -> _Response:
+    async def _send(self, method: str, url: httpx.URL | str, timeout_s: float, request: Mapping[str, Any]) -> _Response:
         if self._client is None:
             # The deadline and the number of connections are the caller's; bodies count as they come over the wire.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
@@ -102,9 +102,9 @@ class _Http:
             async with asyncio.timeout(timeout_s):
                 response, body = await self._followed(self._client, self._client.build_request(method, url, **request))
         except httpx.HTTPError as error:
-            raise InfraError(f"no reply from {urlsplit(url).netloc}: {error or type(error).__name__}") from None
+            raise InfraError(f"no reply from {_netloc(url)}: {error or type(error).__name__}") from None
         if response.status_code in _NOBODY_SERVES:
-            raise InfraError(f"no reply from {urlsplit(url).netloc}: HTTP {response.status_code}")
+            raise InfraError(f"no reply from {_netloc(url)}: HTTP {response.status_code}")
         return _Response(
             status=response.status_code,
             reason=response.reason_phrase,
@@ -152,6 +152,10 @@ class VirtualServer(Stateless):
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """See `Backend`. What is no `{"error", "response"}` raises InfraError."""
+        try:
+            refuse_half_characters(arguments)
+        except BadArgument as bad:
+            return _bad_argument(bad)
         try:
             category, name, api = parse_tool_id(tool.id)
         except ValueError:
@@ -210,13 +214,14 @@ class OpenApiTools(Stateless):
             return Reply(text=text, status=ToolStatus.UNKNOWN_TOOL)
         try:
             request = build_request(operation.form, arguments)
-        except BadArgument as error:
-            return Reply(text=f"error: {error}", status=ToolStatus.TOOL_ERROR)
+            url = httpx.URL(operation.base_url + request.target)
+        except (BadArgument, httpx.InvalidURL) as error:  # an address may be 65,536 characters long
+            return _bad_argument(error)
         headers = httpx.Headers(request.headers)
         headers.update(self._headers.get(operation.host, {}))  # whatever the policy says, ours hold
         response = await self._http.send(
             request.method,
-            operation.base_url + request.target,
+            url,
             timeout_s=timeout_s,
             headers=headers,
             content=request.body,
@@ -264,6 +269,14 @@ def _from_environment(host: str, headers: Mapping[str, str]) -> dict[str, str]:
         if variable not in os.environ:
             raise UserError(f"http.headers: {name} of {host} is in the environment variable {variable}; export it")
     return {name: os.environ[variable] for name, variable in headers.items()}
+
+
+def _bad_argument(error: Exception) -> Reply:
+    return Reply(text=f"error: {error}", status=ToolStatus.TOOL_ERROR)
+
+
+def _netloc(url: httpx.URL | str) -> str:
+    return urlsplit(str(url)).netloc
 
 
 def _same_server(one: httpx.URL, other: httpx.URL) -> bool:

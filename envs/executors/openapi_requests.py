@@ -4,6 +4,7 @@ By https://spec.openapis.org/oas/v3.1.0#style-values; the styles matrix and labe
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlencode
 from retriever.readers.openapi import ArgumentPlace, RequestForm
 
 _SET_BY_CLIENTS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # no policy may set them
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
 _FORM = "application/x-www-form-urlencoded"
 _BOUNDARY = "toolscout-3f9a4c1be2d07c58"
@@ -37,6 +39,7 @@ def build_request(form: RequestForm, arguments: Mapping[str, Any]) -> Request:
     headers: dict[str, str] = {}
     cookies: list[str] = []
     whole: tuple[Any, ...] = ()
+    refuse_half_characters(arguments)
     for name, value in arguments.items():
         place = form.arguments.get(name)
         if place is None:
@@ -46,7 +49,7 @@ def build_request(form: RequestForm, arguments: Mapping[str, Any]) -> Request:
         elif place.where == "query":
             query += _pairs(place, value)
         elif place.where == "header" and place.name.lower() not in _SET_BY_CLIENTS:
-            headers[place.name] = _one_line(name, _joined(place, value))
+            headers[_header_name(name, place)] = _one_line(name, _joined(place, value))
         elif place.where == "cookie":
             cookies += [f"{quote(key)}={quote(text)}" for key, text in _pairs(place, value)]
         elif place.where == "body":
@@ -68,6 +71,16 @@ def build_request(form: RequestForm, arguments: Mapping[str, Any]) -> Request:
     )
 
 
+def refuse_half_characters(arguments: Mapping[str, Any]) -> None:
+    """Raises BadArgument for half a surrogate pair, which JSON can write and UTF-8 cannot."""
+    for name, value in arguments.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            problem = f"{name!r} holds half of a surrogate pair, which cannot be sent; write the character as it is"
+            raise BadArgument(problem) from None
+
+
 def _segment(name: str, text: str) -> str:
     """One segment of a path. What would lead to another path is refused: servers and proxies decode it too soon."""
     if text in ("", ".", ".."):
@@ -75,9 +88,19 @@ def _segment(name: str, text: str) -> str:
     return quote(text, safe="")
 
 
+def _header_name(name: str, place: ArgumentPlace) -> str:
+    if not _HEADER_NAME.fullmatch(place.name):
+        raise BadArgument(
+            f"{name!r} cannot be sent: the document gives it to {place.name!r}, which no header is called"
+        )
+    return place.name
+
+
 def _one_line(name: str, text: str) -> str:
     if not text.isprintable() or not text.isascii():
         raise BadArgument(f"{name!r} may hold printable ASCII only: it stands in a header")
+    if text != text.strip():
+        raise BadArgument(f"{name!r} may not begin or end with a blank: it stands in a header")
     return text
 
 
