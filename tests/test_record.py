@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +374,56 @@ def sqlite(path: Path, *statements: str) -> None:
         connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_file_that_another_process_holds_is_a_failure_of_ours_and_calls_no_tool_twice(
+    path: Path, stateful: bool
+) -> None:
+    counters, counting = Counters(), Counting()
+    backend = recorded(path, counters if stateful else counting, "replay_then_call", stateful=stateful)
+    executor = RoutedExecutor({"python": backend}, CallLimits(timeout_s=1, infra_retries=2))
+
+    async def play() -> list[ToolResult]:
+        async with executor.session() as session:
+            with held(path):
+                locked = await session.call(COUNT, {"add": 1})
+            return [locked, await session.call(COUNT, {"add": 2})]
+
+    locked, after = asyncio.run(play())
+    assert locked.status is ToolStatus.INFRA_ERROR
+    assert str(path) in locked.text
+    assert locked.latency_s < 0.95
+    assert after.status is ToolStatus.OK
+    assert (counters.runs, counting.calls) == ((2, 0) if stateful else (0, 2))
+    asyncio.run(executor.close())
+
+
+def test_a_file_that_cannot_be_read_in_time_is_a_failure_of_ours(path: Path) -> None:
+    backend = recorded(path, None, "replay_only")
+    executor = RoutedExecutor({"python": backend}, CallLimits(timeout_s=0.5, infra_retries=0))
+    backend._book.store._reader.submit(time.sleep, 1)  # as a read does that waits for a lock
+    result = asyncio.run(executor.call(COUNT, {}))
+    assert result.status is ToolStatus.INFRA_ERROR
+    assert f"the record of tool calls {path}: no answer within 0.4 s" in result.text
+    asyncio.run(executor.close())
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another process writes to the file, and does not come to an end."""
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE');"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])

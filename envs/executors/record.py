@@ -29,6 +29,10 @@ from retriever.tools import ToolDoc
 # call_and_record: always called; the last reply is the recorded one
 RecordPolicy = Literal["replay_only", "replay_then_call", "call_and_record"]
 
+# Of what is left of a call's time, and of all times: how long the record may take. A file that another process holds is
+# our failure, so the call is to end as that, before its deadline makes it the tool's.
+_STORE_SHARE, _STORE_S = 0.8, 5.0
+
 _KEPT = frozenset({ToolStatus.OK, ToolStatus.TOOL_ERROR, ToolStatus.UNKNOWN_TOOL})
 
 
@@ -99,11 +103,13 @@ class _Book:
         self.store, self.policy = store, policy
         self.counts: Counter[str] = Counter()
 
-    async def look_up(self, key: CallKey) -> Reply | None:
-        """The recorded reply, where the policy replays; under replay_only a miss is a reply too."""
+    async def look_up(self, key: CallKey, ends: float) -> Reply | None:
+        """The recorded reply, where the policy replays; under replay_only a miss is a reply too. `ends`: the call, by
+        `time.monotonic`. Raises InfraError.
+        """
         if self.policy == "call_and_record":
             return None
-        found = await self.store.get(key)
+        found = await self.store.get(key, within_s=_store_s(ends))
         self.counts["misses" if found is None else "hits"] += 1
         if found is not None:
             return replace(found, served_from="replay")
@@ -114,13 +120,19 @@ class _Book:
             )
         return None
 
-    async def keep(self, key: CallKey, reply: Reply) -> Reply:
-        """Record what a tool just said; returns what the caller is to read."""
+    async def keep(self, key: CallKey, reply: Reply, ends: float) -> Reply:
+        """Record what a tool just said; returns what the caller is to read: an INFRA_ERROR when it cannot be recorded,
+        which is no exception, for the tool would be called again.
+        """
         if reply.status not in _KEPT:
             return reply
         # No call waits for an equal one that is under way. Instead the first on the disk is what all of them read, in
         # every process: else some episodes of the recorded run would differ from their replay.
-        stored = await self.store.put(Record(key=key, reply=reply), replace=self.policy == "call_and_record")
+        again = self.policy == "call_and_record"
+        try:
+            stored = await self.store.put(Record(key=key, reply=reply), replace=again, within_s=_store_s(ends))
+        except InfraError as error:
+            return replace(reply, text=f"error: {error}", status=ToolStatus.INFRA_ERROR)
         if _same(stored, reply):
             self.counts["recorded"] += 1
             return reply
@@ -135,11 +147,12 @@ class _Session(Stateless):
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """See `Backend`."""
-        key = CallKey.of(tool, arguments)
-        if (found := await self._book.look_up(key)) is not None:
+        key, ends = CallKey.of(tool, arguments), time.monotonic() + timeout_s
+        if (found := await self._book.look_up(key, ends)) is not None:
             return found
         assert self._backend is not None
-        return await self._book.keep(key, await self._backend.run(tool, arguments, timeout_s=timeout_s))
+        reply = await self._backend.run(tool, arguments, timeout_s=max(0.0, ends - time.monotonic()))
+        return await self._book.keep(key, reply, ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +187,7 @@ class _StatefulSession(Stateless):
             if self._history is None:
                 return await self._called(tool, arguments, ends)
             key = CallKey.of(tool, arguments, history=self._history)
-            if (found := await self._book.look_up(key)) is not None:
+            if (found := await self._book.look_up(key, ends)) is not None:
                 if found.status in _KEPT:
                     self._unseen.append(_Replayed(tool=tool, arguments=arguments, reply=found))
                     self._history = key.digest
@@ -185,7 +198,9 @@ class _StatefulSession(Stateless):
             reply = await self._called(tool, arguments, ends)
             if reply.status not in _KEPT:
                 return reply
-            kept = await self._book.keep(key, reply)
+            kept = await self._book.keep(key, reply, ends)
+            if kept.status not in _KEPT:
+                return kept
             self._history = history
             if not _same(kept, reply):
                 self._broken = _differs(tool)
@@ -210,6 +225,10 @@ class _StatefulSession(Stateless):
             if self._broken is not None:
                 return False
         return True
+
+
+def _store_s(ends: float) -> float:
+    return min(_STORE_S, _STORE_SHARE * max(0.0, ends - time.monotonic()))
 
 
 def _same(left: Reply, right: Reply) -> bool:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.executors.backend import Reply
 from envs.executors.call_key import CallKey
@@ -36,6 +36,8 @@ _TABLE = """CREATE TABLE records (
 _BUSY_S = 30.0  # how long a writer waits for the writers of other processes
 _RETRY_S = 0.02
 _RECORDS_A_COMMIT = 1000  # of an import
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,26 +71,22 @@ class RecordStore:
         self._lock = threading.Lock()  # of the next line
         self._waiting: list[_Write] = []
 
-    async def get(self, key: CallKey) -> Reply | None:
-        """The recorded reply, as its tool gave it. Raises InfraError when the file cannot be read."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, _read, self._reading, key)
-        except sqlite3.Error as error:
-            raise self._failed(error) from None
+    async def get(self, key: CallKey, *, within_s: float = _BUSY_S) -> Reply | None:
+        """The recorded reply, as its tool gave it. Raises InfraError when the file cannot be read, or not in time."""
+        return await self._done(
+            asyncio.get_running_loop().run_in_executor(self._reader, _read, self._reading, key), within_s
+        )
 
-    async def put(self, record: Record, *, replace: bool) -> Reply:
+    async def put(self, record: Record, *, replace: bool, within_s: float = _BUSY_S) -> Reply:
         """Keep a reply; returns what is on the disk now: `record`'s reply, or the older one unless `replace`.
 
-        Raises InfraError when it cannot be kept.
+        Raises InfraError when it cannot be kept, or not in time: then it may yet be, a little later.
         """
         write = _Write(record=record, replace=replace, stored=Future())
         with self._lock:
             self._waiting.append(write)
         self._writer.submit(self._write_waiting)
-        try:
-            return await asyncio.wrap_future(write.stored)
-        except sqlite3.Error as error:
-            raise self._failed(error) from None
+        return await self._done(asyncio.wrap_future(write.stored), within_s)
 
     def put_all(self, records: Iterable[Record]) -> int:
         """Keep what is not yet recorded, a thousand records a commit; returns how many are new. Blocks.
@@ -131,7 +129,16 @@ class RecordStore:
             for write, reply in zip(writes, stored, strict=True):
                 write.stored.set_result(reply)
 
-    def _failed(self, error: sqlite3.Error) -> InfraError:
+    async def _done(self, work: "asyncio.Future[_T]", within_s: float) -> _T:
+        try:
+            async with asyncio.timeout(within_s):
+                return await work
+        except TimeoutError:
+            raise self._failed(f"no answer within {within_s:.2g} s") from None
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: sqlite3.Error | str) -> InfraError:
         return InfraError(f"the record of tool calls {self.path}: {error}; is its disk full, or another process stuck?")
 
 
