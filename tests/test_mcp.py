@@ -17,9 +17,14 @@ from typing import Any
 
 import pytest
 
+from envs.config import EnvConfig
+from envs.executors.build import build_executor
+from envs.executors.config import ExecutorConfig, RecordConfig
 from envs.executors.executor import Executor
 from envs.executors.mcp_config import McpServerConfig, read_mcp_config
 from envs.executors.mcp_servers import McpServers
+from envs.executors.record import RecordPolicy
+from envs.executors.record_store import RecordStore
 from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import ToolResult, ToolStatus
 from launch import run as command_line
@@ -102,8 +107,11 @@ def node_server(request: pytest.FixtureRequest) -> Callable[..., McpServerConfig
         ({"a": {"command": "x", "url": "http://h"}}, "either a command to start or a url"),
         ({"a": {"command": "x", "headers": {"k": "v"}}}, "field 'mcpServers.a.headers': means nothing beside command"),
         ({"a": {"url": "http://h", "env": {"k": "v"}}}, "field 'mcpServers.a.env': means nothing beside url"),
-        ({"a": {"url": "ftp://h"}}, "field 'mcpServers.a.url': expected http://… or https://…, got 'ftp://h'"),
-        ({"a": {"command": "x", "args": "-v"}}, "field 'mcpServers.a.args': expected a list of strings, got '-v'"),
+        ({"a": {"url": "ftp://h"}}, "field 'mcpServers.a.url': expected http://host… or https://host…"),
+        ({"a": {"url": "http://[h"}}, "field 'mcpServers.a.url': expected http://host… or https://host…"),
+        ({"a": {"url": "${NOWHERE_SET}"}}, "'mcpServers.a.url': the environment variable NOWHERE_SET is not set"),
+        ({"a": {"command": "x", "args": ["y", "${NOWHERE_SET}"]}}, "'mcpServers.a.args[1]': the environment variable"),
+        ({"a": {"command": "x", "args": "-v"}}, "field 'mcpServers.a.args': expected a list of strings"),
         ({"a": {"command": "x", "env": {"k": 1}}}, "field 'mcpServers.a.env': expected an object of strings"),
         (
             {"a": {"command": "x", "env": {"k": "${NOWHERE_SET}"}}},
@@ -140,6 +148,59 @@ def test_a_config_reads_as_others_clients_write_it(tmp_path: Path, monkeypatch: 
     assert "s3cret" not in repr(shop)
     assert (notes.session, notes.hides("reset_all"), notes.hides("add")) == ("episode", True, False)
     assert (notes.wants_folder, notes.in_folder("/f").cwd) == (True, "/f")
+
+
+def test_what_is_told_of_a_server_has_no_secret_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_KEY", "sk-filled-12345678")
+    path = tmp_path / "mcp.json"
+    says = "import os, sys; sys.exit(' '.join(['refused', *sys.argv[2:], os.environ['T'].split()[1]]))"
+    secret = {
+        "program": {
+            "command": sys.executable,
+            "args": ["-c", says, "--api-key", "sk-literal-1234", "--token=sk-joined-1234", "${SHOP_KEY}", "visible"],
+            "env": {"T": "Bearer sk-header-1234"},
+        },
+        "address": {
+            "url": "http://ann:sk-person-1234@127.0.0.1:9/sk-filled-12345678/mcp?apiKey=${SHOP_KEY}&x=sk%2Dq-12"
+        },
+    }
+    path.write_text(json.dumps({"mcpServers": secret}))
+    program, address = read_mcp_config(path)
+    assert program.args[5] == "sk-filled-12345678"
+    assert program.started_by == f"{sys.executable}, 7 arguments"
+    assert address.url.endswith("?apiKey=sk-filled-12345678&x=sk%2Dq-12")
+    assert address.started_by == "http://127.0.0.1:9/***/mcp"
+    assert "sk-" not in repr(program) + repr(address)
+
+    async def told() -> list[str]:
+        executor = RoutedExecutor({"mcp": McpServers([program, address])}, CallLimits(timeout_s=5, infra_retries=0))
+        try:
+            return [(await executor.call(tool(f"{name}/x"), {})).text for name in ("program", "address")]
+        finally:
+            await executor.close()
+
+    of_program, of_address = asyncio.run(told())
+    assert "refused *** *** *** visible ***" in of_program.replace("--token=***", "***")
+    assert "MCP server 'address' (http://127.0.0.1:9/***/mcp) did not start" in of_address
+    assert "sk-" not in of_program + of_address
+
+
+def test_a_replay_needs_none_of_the_servers_secrets(tmp_path: Path) -> None:
+    config, record = tmp_path / "mcp.json", tmp_path / "calls.sqlite"
+    headers, remembers = {"Authorization": "Bearer ${NOWHERE_SET}"}, {"command": "x", "args": ["${NOWHERE_SET}"]}
+    servers = {"shop": {"url": "${NOWHERE_SET}", "headers": headers}, "notes": {**remembers, "session": "episode"}}
+    config.write_text(json.dumps({"mcpServers": servers}))
+    RecordStore(record).close()
+
+    def built(policy: RecordPolicy) -> RoutedExecutor | None:
+        wanted = ExecutorConfig(mcp=str(config), record=RecordConfig(path=str(record), policy=policy))
+        return build_executor(wanted, EnvConfig(), origins={"mcp"})
+
+    executor = built("replay_only")
+    assert executor is not None
+    asyncio.run(executor.close())
+    with pytest.raises(DataError, match="the environment variable NOWHERE_SET is not set; export it"):
+        built("replay_then_call")
 
 
 def test_a_live_server_gives_the_tools_that_its_saved_list_gives(tmp_path: Path) -> None:
@@ -598,7 +659,7 @@ def test_a_catalogue_is_made_from_live_servers(tmp_path: Path, capsys: pytest.Ca
     assert [tool.id for tool in catalogue][:3] == ["time/get_current_time", "time/convert_time", "f/add"]
     assert (len(catalogue), {tool.origin for tool in catalogue}) == (14, {"mcp"})
     told = capsys.readouterr().out
-    assert f"time: starting {sys.executable} -m mcp_server_time" in told
+    assert f"time: starting {sys.executable}, 4 arguments" in told
     assert "time: 2 tools in " in told
 
     path.write_text(json.dumps({"mcpServers": {"gone": {"command": "no-such-program"}, "time": servers["time"]}}))

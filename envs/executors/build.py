@@ -75,7 +75,7 @@ def _simulator(config: ExecutorConfig) -> Backend:
 
 def _stateful(mcp: str) -> set[str]:
     """The origins whose calls change what later ones of an episode give."""
-    return {"mcp"} if any(server.session == "episode" for server in read_mcp_config(mcp)) else set()
+    return {"mcp"} if any(server.session == "episode" for server in read_mcp_config(mcp, fill=False)) else set()
 
 
 def _recorded(backend: Backend | None, config: RecordConfig, *, stateful: bool) -> Recorded:

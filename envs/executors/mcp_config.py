@@ -3,7 +3,8 @@
     {"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"], "env": {"TZ": "UTC"}, "cwd": "/srv"},
                     "shop": {"url": "https://shop.example/mcp", "headers": {"Authorization": "Bearer ${SHOP_TOKEN}"}}}}
 
-`${NAME}` in a value of `env` or `headers` is the environment variable NAME, so that no secret need stand in the file.
+`${NAME}` in `args`, `url` or a value of `env` or `headers` is the environment variable NAME, so that no secret need
+stand in the file.
 What is ours: `"session": "episode"` gives each episode a server of its own, for one that remembers; `${SESSION_DIR}` in
 `args`, `env` or `cwd` is a new empty folder, deleted with the session, for one that remembers in files; and `"hidden"`
 lists names or patterns (`"reset*"`) of tools that nobody may call. What only others' clients read is passed over.
@@ -11,13 +12,14 @@ lists names or patterns (`"reset*"`) of tools that nobody may call. What only ot
 
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from envs.executors.stderr_tail import blotted
 from retriever.base.errors import DataError
 from retriever.base.files import read_json
 from retriever.base.nearest import did_you_mean
@@ -29,6 +31,7 @@ _OF_OTHERS = frozenset(  # what Claude, Cursor, Cline, VS Code and Gemini keep b
 )
 _TYPES = ("stdio", "http", "streamable-http", "streamableHttp", "streamable_http")
 _SESSION_DIR = "${SESSION_DIR}"
+_SECRET_OPTION = re.compile(r"-.*(auth|credential|header|key|pass|secret|token)[^=]*", re.IGNORECASE)
 _STDIO_ONLY, _HTTP_ONLY = ("args", "env", "cwd"), ("headers",)
 
 
@@ -38,19 +41,42 @@ class McpServerConfig:
 
     name: str  # tools' ids are name/tool
     command: str = ""  # of a program that speaks MCP on its standard input and output; "" where there is a url
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)  # repr: it may hold secrets
+    args: tuple[str, ...] = field(default=(), repr=False)  # repr: each of these may hold secrets
+    env: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     cwd: str | None = None
-    url: str = ""  # of a streamable-HTTP endpoint; "" where there is a command
+    url: str = field(default="", repr=False)  # of a streamable-HTTP endpoint; "" where there is a command
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     session: Literal["shared", "episode"] = "shared"
     hidden: tuple[str, ...] = ()  # names or patterns of tools
     path: Path = Path()  # the file that it is from, for messages
+    filled: tuple[str, ...] = field(default=(), repr=False)  # values of the environment that went into all this
 
     @property
     def started_by(self) -> str:
-        """The command line, or the address."""
-        return shlex.join([self.command, *self.args]) if self.command else self.url
+        """The command and how many arguments it has, or the address without user and query: no secret is in it."""
+        if not self.command:
+            parts = urlsplit(self.url)
+            return blotted(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", self.secrets)
+        count = len(self.args)
+        return f"{self.command}, {count} argument{'' if count == 1 else 's'}" if count else self.command
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What is to be shown to nobody, as far as it can be told: of `args`, what was filled in, and the values of
+        options that sound like it.
+        """
+        parts = urlsplit(self.url)
+        in_url = (parts.username, parts.password, *(value for _, value in parse_qsl(parts.query)))
+        in_args = []
+        for before, arg in zip(("", *self.args), self.args, strict=False):
+            option, _, value = arg.partition("=")
+            if _SECRET_OPTION.fullmatch(option) and value:
+                in_args.append(value)
+            elif _SECRET_OPTION.fullmatch(before):
+                in_args.append(arg)
+        found = (*self.env.values(), *self.headers.values(), *self.filled, *in_args, *filter(None, in_url))
+        # "Bearer abc" may come back as "abc", and "a%20b" of an address as "a b"
+        return (*found, *(text.rpartition(" ")[2] for text in found), *map(unquote, found))
 
     @property
     def wants_folder(self) -> bool:
@@ -82,14 +108,17 @@ def is_mcp_config(path: Path) -> bool:
     return isinstance(document, dict) and "mcpServers" in document
 
 
-def read_mcp_config(path: str | Path) -> tuple[McpServerConfig, ...]:
-    """The servers of a file, those with `"disabled": true` left out. Raises UserError, or DataError with the field."""
+def read_mcp_config(path: str | Path, *, fill: bool = True) -> tuple[McpServerConfig, ...]:
+    """The servers of a file, those with `"disabled": true` left out. Raises UserError, or DataError with the field.
+
+    `fill=False` leaves every `${NAME}` as it is, for who wants to know about the servers and not to start them.
+    """
     file = Path(path).expanduser()
     document = read_json(file, what="MCP servers")
     servers = document.get("mcpServers") if isinstance(document, dict) else None
     if not isinstance(servers, dict):
         raise DataError('expected {"mcpServers": {"name": {"command": …}}}', path=file, field="mcpServers")
-    read = [_Entry(file, name, value) for name, value in servers.items()]
+    read = [_Entry(file, name, value, fill=fill) for name, value in servers.items()]
     found = tuple(entry.server() for entry in read if not entry.value.get("disabled", False))
     if not found:
         raise DataError("names no server, or disabled ones only; add one", path=file, field="mcpServers")
@@ -99,8 +128,9 @@ def read_mcp_config(path: str | Path) -> tuple[McpServerConfig, ...]:
 class _Entry:
     """One entry of the file as it is checked: every error names the file and the field."""
 
-    def __init__(self, path: Path, name: str, value: Any) -> None:
-        self.path, self.name = path, name
+    def __init__(self, path: Path, name: str, value: Any, *, fill: bool) -> None:
+        self.path, self.name, self._fill = path, name, fill
+        self._filled_in: list[str] = []
         if not isinstance(value, dict):
             raise self.bad(f"expected an object, got {value!r}", "")
         self.value: dict[str, Any] = value
@@ -113,14 +143,15 @@ class _Entry:
         return McpServerConfig(
             name=self.name,
             command=self._text("command"),
-            args=self._texts("args"),
+            args=tuple(self._filled(text, f"args[{number}]") for number, text in enumerate(self._texts("args"))),
             env=self._mapping("env"),
             cwd=self._text("cwd") or None,
-            url=self._text("url"),
+            url=self._url(),
             headers=self._mapping("headers"),
             session=cast(Literal["shared", "episode"], session),
             hidden=self._texts("hidden"),
             path=self.path,
+            filled=tuple(self._filled_in),  # last: the fields above fill it
         )
 
     def _check_fields(self) -> None:
@@ -138,8 +169,18 @@ class _Entry:
         for key in useless:
             if self.value.get(key):
                 raise self.bad(f"means nothing beside {has}; delete it", key)
-        if self._text("url") and not self._text("url").startswith(("http://", "https://")):
-            raise self.bad(f"expected http://… or https://…, got {self.value['url']!r}", "url")
+
+    def _url(self) -> str:
+        if not self._text("url"):
+            return ""
+        url = self._filled(self._text("url"), "url")
+        try:
+            sound = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+        except ValueError:
+            sound = False
+        if not sound and (self._fill or not url.startswith("${")):
+            raise self.bad("expected http://host… or https://host…", "url")  # not shown: it may hold a secret
+        return url
 
     def _text(self, key: str) -> str:
         value = self.value.get(key) or ""
@@ -150,7 +191,7 @@ class _Entry:
     def _texts(self, key: str) -> tuple[str, ...]:
         value = self.value.get(key) or []
         if not _are_texts(value):
-            raise self.bad(f"expected a list of strings, got {value!r}", key)
+            raise self.bad("expected a list of strings", key)  # not shown: it may be a secret
         return tuple(value)
 
     def _mapping(self, key: str) -> dict[str, str]:
@@ -161,10 +202,11 @@ class _Entry:
 
     def _filled(self, text: str, key: str) -> str:
         def variable(match: re.Match[str]) -> str:
-            if match[0] == _SESSION_DIR:
+            if match[0] == _SESSION_DIR or not self._fill:
                 return match[0]
             if (value := os.environ.get(match[1])) is None:
                 raise self.bad(f"the environment variable {match[1]} is not set; export it", key)
+            self._filled_in.append(value)
             return value
 
         return re.sub(r"\$\{(\w+)\}", variable, text)

@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from envs.executors.backend import Reply, failed
 from envs.executors.mcp_config import McpServerConfig
-from envs.executors.stderr_tail import StderrTail
+from envs.executors.stderr_tail import StderrTail, blotted
 from envs.types import ToolStatus
 from retriever.base.errors import InfraError
 
@@ -41,7 +41,7 @@ class McpConnection:
 
     def __init__(self, config: McpServerConfig) -> None:
         self._config = config
-        self._stderr = StderrTail(secrets=[*config.env.values(), *config.headers.values()])
+        self._stderr = StderrTail(secrets=config.secrets)
         self._client: Client | None = None  # from when it is ready
         self._tools: list[dict[str, Any]] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -183,6 +183,7 @@ class McpConnection:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         reason = "it was closed" if isinstance(error, asyncio.CancelledError) else str(error) or type(error).__name__
+        reason = blotted(reason, self._config.secrets)  # an HTTP client's errors name the whole address
         stderr = self._stderr.text()
         end = f"; its stderr ends:\n{stderr}" if stderr else ""
         return f"MCP server {self._config.name!r} ({self._config.started_by}) {what}: {reason}{end}"

@@ -10,12 +10,20 @@ _TOLD = 8  # lines
 _SECRET_CHARS = 8  # a shorter value, "true" or "8080", is likely to stand in a text for another reason
 
 
+def blotted(text: str, secrets: Iterable[str]) -> str:
+    """`text` without `secrets`, the longest first, for one may hold another; short ones stay."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SECRET_CHARS:
+            text = text.replace(secret, "***")
+    return text
+
+
 class StderrTail:
     """A pipe whose writing end goes to the child, read by the running event loop."""
 
     def __init__(self, *, secrets: Iterable[str]) -> None:
         """`secrets`: values that `text` blots out."""
-        self._secrets = [secret for secret in secrets if len(secret) >= _SECRET_CHARS]
+        self._secrets = tuple(secrets)
         self._kept = bytearray()
         self._loop = asyncio.get_running_loop()
         self._read_end, write_end = os.pipe()
@@ -27,9 +35,7 @@ class StderrTail:
         """The last lines, those included that nobody has read yet; "" when there are none."""
         self._read()
         text = "\n".join(self._kept.decode(errors="replace").strip().splitlines()[-_TOLD:])
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return blotted(text, self._secrets)
 
     def close(self) -> None:
         """Read what is there and no more."""
