@@ -20,6 +20,7 @@ import httpx
 from retriever.base.errors import InfraError, UserError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
+_LONGEST_RETRY_AFTER_S = 60.0  # a service that is not back by then is asked again all the same
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 up
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -93,7 +94,7 @@ class ChatClient:
                 problem, wait_s = f"{type(error).__name__} {error}".strip(), 0.0
             except _Busy as error:
                 problem, wait_s = str(error), error.wait_s
-            # not all clients at once; but never before the server said
+            # not all clients at once; but not before the server said
             wait_s = max(wait_s, pause_s * random.uniform(0.5, 1.0))
             if attempt == self.config.retries or time.monotonic() + wait_s >= ends:
                 break
@@ -151,7 +152,7 @@ def _key(variable: str) -> str:
 
 
 def _retry_after_s(header: str | None) -> float:
-    """Seconds of a Retry-After header, which is a number or a date; 0 when there is none that can be read."""
+    """Seconds of a Retry-After header, a number or a date, at most a minute; 0 when there is none that can be read."""
     if header is None:
         return 0.0
     try:
@@ -161,7 +162,7 @@ def _retry_after_s(header: str | None) -> float:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except ValueError:
             return 0.0
-    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else 0.0
 
 
 def _text(said: str, url: str) -> str:

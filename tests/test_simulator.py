@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from envs.chat_client import ChatClient, ChatConfig
+from envs.chat_client import ChatClient, ChatConfig, _retry_after_s
 from envs.executors.backend import Reply
 from envs.executors.record import Recorded
 from envs.executors.record_store import RecordStore
@@ -117,6 +117,11 @@ class TestClient:
         with serving(answer) as (url, model):
             assert complete(url) == "at last"
         assert 0.95 <= model.at[1] - model.at[0] < 3
+
+    @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("-3", 0), ("100000", 60), ("inf", 0), ("soon", 0)])
+    def test_a_server_is_obeyed_for_a_minute_at_most(self, header: str, seconds: float) -> None:
+        assert _retry_after_s(header) == seconds
+        assert _retry_after_s(formatdate(time.time() + 100_000, usegmt=True)) == 60
 
     def test_it_does_not_wait_longer_than_the_caller(self) -> None:
         started = time.monotonic()
