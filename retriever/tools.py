@@ -14,7 +14,7 @@ class ToolDoc:
     description: str
     parameters: Mapping[str, Any] = field(hash=False)  # JSON schema of an object: {"type": "object", "properties": …}
     origin: str = "python"  # which executor runs it: python, mcp, http, simulator, replay
-    version: str = "1"
+    version: str = "1"  # of what runs, for records of calls; readers make it of the tool's source or definition
     tags: tuple[str, ...] = ()  # domain, category: used by splits and reports, never shown to the policy
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Others' formats into tools: what each reader makes of a small document, and of any document at all."""
 
+import hashlib
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,78 @@ class TestMCP:
         assert str(bad.first[0]).endswith(
             "field 'tools[1]': inputSchema is missing; a tool without arguments has {}",
         )
+
+
+class TestVersions:
+    """A tool that changed is another one to a record of calls."""
+
+    def test_a_python_tools_version_is_its_files(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "shop.py", "def one() -> int:\n    return 1\n")
+        (one,) = read(path)
+        assert one.version == hashlib.sha256(b"def one() -> int:\n    return 1\n").hexdigest()[:12]
+        assert read(path) == [one]
+        (two,) = read(write(path, "def one() -> int:\n    return 2\n"))
+        assert two.version != one.version
+        assert replace(two, version=one.version) == one
+
+    def test_a_function_of_another_file_is_of_both(self, tmp_path: Path) -> None:
+        inner = write(tmp_path / "inner_of_shop.py", "def pay(): return 1")
+        path = write(tmp_path / "shop.py", "from inner_of_shop import *\n__all__ = ['pay']")
+        (before,) = read(path)
+        write(inner, "def pay(): return 2")
+        (after,) = read(path)
+        assert after.version != before.version
+
+    def test_a_function_around_no_function_has_a_version_too(self, tmp_path: Path) -> None:
+        code = """\
+            from functools import wraps
+            class _Size:
+                def __call__(self, text: str) -> int:
+                    return len(text)
+            @wraps(_Size())
+            def size(text: str) -> int:
+                return len(text)
+            size.__module__ = __name__
+        """
+        (tool,) = read(write(tmp_path / "shop.py", code))
+        assert len(tool.version) == 12
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("summary: A pet", "summary: The pet"),
+            ("a/b: {type: string", "a/b: {type: integer"),  # by two references
+            ("summary: One pet", "summary: Some pet"),  # of the path
+            ("version: 2020-01-01", "version: 2021-01-01"),
+        ],
+    )
+    def test_an_operations_version_is_its_definitions(self, tmp_path: Path, old: str, new: str) -> None:
+        path = tmp_path / "pets.yaml"
+        before = {tool.id: tool.version for tool in read(write(path, PETS))}
+        assert {tool.id: tool.version for tool in read(write(path, f"# a comment\n{textwrap.dedent(PETS)}"))} == before
+        after = {tool.id: tool.version for tool in read(write(path, PETS.replace(old, new)))}
+        changed = {
+            "summary: A pet": {"pets/pets.get"},
+            "a/b: {type: string": {"pets/PUT /pets/{id}"},
+            "summary: One pet": {"pets/pets.get", "pets/PUT /pets/{id}"},
+            "version: 2020-01-01": set(before),
+        }
+        assert {id for id in before if after[id] != before[id]} == changed[old]
+
+    def test_a_listed_tools_version_is_its_definitions(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.json"
+        (before,) = read(write(path, [LISTED]))
+        assert len(before.version) == 12
+        assert read(write(path, [dict(reversed(LISTED.items()))])) == [before]
+        (after,) = read(write(path, [{**LISTED, "outputSchema": {"type": "object"}}]))
+        assert after.version != before.version
+        assert replace(after, version=before.version) == before
+
+    def test_our_own_form_keeps_what_it_says(self, tmp_path: Path) -> None:
+        lines = (
+            '{"id": "a", "name": "a", "description": "", "version": "7"}\n{"id": "b", "name": "b", "description": ""}'
+        )
+        assert [tool.version for tool in read(write(tmp_path / "tools.jsonl", lines))] == ["7", "1"]
 
 
 PETS = """\

@@ -6,7 +6,7 @@ Anthropic's tool definitions have the same fields. The pages of a long list are 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from retriever.readers.place import Place, as_object, listed, tool_at
+from retriever.readers.place import Place, as_object, listed, published_version, tool_at
 from retriever.readers.schema_dialects import object_schema
 from retriever.tools import ToolDoc
 
@@ -46,4 +46,5 @@ def tool(entry: Any, place: Place) -> ToolDoc:
         description=description,
         parameters=object_schema(entry[field], place.at(field)),
         origin="mcp",
+        version=published_version(entry),
     )

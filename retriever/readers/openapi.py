@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retriever.readers.openapi_references import flattened, resolved, with_definitions
-from retriever.readers.place import Place, as_object, shortly, tool_at
+from retriever.readers.place import Place, as_object, published_version, shortly, tool_at
 from retriever.readers.schema_dialects import object_schema
 from retriever.tools import ToolDoc
 
@@ -106,6 +106,7 @@ def tool(entry: Operation, place: Place) -> ToolDoc:
     schema: dict[str, Any] = {"type": "object", "properties": arguments.properties}
     if arguments.required:
         schema["required"] = arguments.required
+    parameters = object_schema(with_definitions(schema, operation.document, place), place)
     words = re.sub(r"[^A-Za-z0-9]+", "_", operation.path).strip("_")
     tags = fields.get("tags")
     return tool_at(
@@ -113,8 +114,9 @@ def tool(entry: Operation, place: Place) -> ToolDoc:
         name=fields.get("operationId") or f"{operation.method.upper()} {operation.path}",
         call_as=None if fields.get("operationId") else f"{operation.method}_{words}",
         description="\n".join(filter(None, texts)),
-        parameters=object_schema(with_definitions(schema, operation.document, place), place),
+        parameters=parameters,
         origin="http",
+        version=published_version(_definition(operation, fields, parameters)),
         tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else (),
     )
 
@@ -130,6 +132,15 @@ def request_form(entry: Operation, place: Place) -> RequestForm:
         media_type=arguments.media_type,
         arguments=arguments.places,
     )
+
+
+def _definition(operation: Operation, fields: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is said of an operation: its own fields, what it shares with others, and what its references stand for
+    in its arguments. Those of its responses are not followed.
+    """
+    shared = {key: value for key, value in operation.item.items() if key not in _METHODS}
+    api = {key: operation.document.get(key) for key in ("info", "servers")}
+    return {**api, "path": [operation.path, operation.method, shared], "fields": fields, "parameters": parameters}
 
 
 def _server(servers: Any, place: Place) -> str:

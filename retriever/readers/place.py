@@ -1,5 +1,7 @@
 """Where in a user's files something stands, and how what stands there becomes a tool."""
 
+import hashlib
+import json
 import re
 import reprlib
 from collections.abc import Iterator, Sequence
@@ -66,6 +68,7 @@ def tool_at(
     description: Any,
     parameters: dict[str, Any],
     origin: str,
+    version: str = "1",
     call_as: str | None = None,
     tags: Sequence[str] = (),
 ) -> ToolDoc:
@@ -83,12 +86,23 @@ def tool_at(
         "description": (description or "").strip(),
         "parameters": parameters,
         "origin": origin,
+        "version": version,
         "tags": list(tags) or [place.prefix],
     }
     try:
         return parse_tool(entry, path=place.path, line=place.line)
     except DataError as error:
         raise place.bad(f"its {error.field}: {error.message}") from None
+
+
+def published_version(definition: Any) -> str:
+    """The version of a tool whose format gives it none: a changed `definition`, bytes or JSON, is another one. Twelve
+    hex digits of a SHA-256.
+    """
+    if not isinstance(definition, bytes):
+        # not canonical_json: what no tool is made of may hold anything
+        definition = json.dumps(definition, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(definition).hexdigest()[:12]
 
 
 def callable_name(name: str) -> str:

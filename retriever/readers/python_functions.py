@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,21 @@ from typing import Any, TypeVar, get_type_hints
 from retriever.base.canonical import canonical_json
 from retriever.readers.docstrings import parse_docstring
 from retriever.readers.hints import hint_schema
-from retriever.readers.place import Place, tool_at
+from retriever.readers.place import Place, published_version, tool_at
 from retriever.tools import ToolDoc
 
 WHAT = "the public functions of a Python file (.py) or module"
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A public function and where it was found."""
+
+    name: str  # in the module; the function may think it is called otherwise
+    function: FunctionType
+    module: ModuleType
 
 
 def import_file(path: Path, place: Place) -> ModuleType:
@@ -52,7 +62,7 @@ def recognises(document: Any, place: Place) -> bool:
     return isinstance(document, ModuleType)
 
 
-def entries(documents: Iterable[tuple[Place, Any]]) -> Iterator[tuple[Place, tuple[str, FunctionType]]]:
+def entries(documents: Iterable[tuple[Place, Any]]) -> Iterator[tuple[Place, Entry]]:
     """The public functions of each module, in its order: those in `__all__`, or those defined there without a "_"."""
     for place, module in documents:
         listed = getattr(module, "__all__", None)
@@ -60,12 +70,12 @@ def entries(documents: Iterable[tuple[Place, Any]]) -> Iterator[tuple[Place, tup
             if not inspect.isfunction(value):
                 continue
             if name in listed if listed is not None else value.__module__ == module.__name__ and name[0] != "_":
-                yield place.at(name), (name, value)
+                yield place.at(name), Entry(name=name, function=value, module=module)
 
 
-def tool(entry: tuple[str, FunctionType], place: Place) -> ToolDoc:
+def tool(entry: Entry, place: Place) -> ToolDoc:
     """The tool of one function. Raises DataError for a parameter that no JSON call could give."""
-    name, function = entry
+    function = entry.function
     try:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters.values()
@@ -85,11 +95,22 @@ def tool(entry: tuple[str, FunctionType], place: Place) -> ToolDoc:
             required.append(parameter.name)
     return tool_at(
         place,
-        name=name,
+        name=entry.name,
         description=docstring.description,
         parameters={"type": "object", "properties": properties, **({"required": required} if required else {})},
         origin="python",
+        version=_version(entry),
     )
+
+
+def _version(entry: Entry) -> str:
+    """Changes with the file that is read, and with the one that the function is written in. What those import is not
+    looked into.
+    """
+    code = getattr(inspect.unwrap(entry.function), "__code__", None)  # what is wrapped may be anything that is called
+    files = dict.fromkeys((entry.module.__file__, getattr(code, "co_filename", None)))
+    sources = [Path(file).read_bytes() for file in files if file is not None and Path(file).is_file()]
+    return published_version(b"".join(sources))
 
 
 def _schema(parameter: inspect.Parameter, hint: Any, place: Place) -> dict[str, Any] | None:
