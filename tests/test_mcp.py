@@ -538,7 +538,7 @@ def test_a_slow_start_is_our_failure_and_goes_on_for_the_next_call() -> None:
         async with executor_of(slow, timeout_s=0.8) as executor:
             result = await call(executor, "faults/add", a=1, b=2)
             assert result.status is ToolStatus.INFRA_ERROR
-            assert "is not ready after" in result.text
+            assert "its share of a call's time; raise env.call_timeout_s" in result.text
             assert result.latency_s < 1.5
             ends = time.monotonic() + 30
             while (result := await call(executor, "faults/add", a=1, b=2)).status is not ToolStatus.OK:
@@ -668,3 +668,21 @@ def test_a_catalogue_is_made_from_live_servers(tmp_path: Path, capsys: pytest.Ca
     skipping = ["catalogue", "import", str(path), "--out", str(out), "--overwrite", "--skip-bad"]
     assert command_line.main(skipping) == 0
     assert "bad entries left out: 1" in capsys.readouterr().out
+
+
+def test_a_program_that_never_speaks_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("mcp_connection", "mcp_servers"):
+        monkeypatch.setattr(f"envs.executors.{module}.START_S", 1.0)
+    mark = f"1000.{os.getpid()}"
+    config = McpServerConfig(name="mute", command="sleep", args=(mark,))
+
+    async def listed() -> None:
+        servers = McpServers([config])
+        try:
+            await servers.list_tools()
+        finally:
+            await servers.close()
+
+    with pytest.raises(DataError, match=r"mute.* gave no answer in 1 s$|mute.*did not start"):
+        asyncio.run(asyncio.wait_for(listed(), 30))
+    assert mark not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

@@ -68,7 +68,8 @@ class McpConnection:
         """Begin to end it."""
         if not self._leaving.is_set():
             self._leaving.set()
-            if not self._ready.done():
+            # Once: a second cancellation would break into the SDK's own ending of the program, which then never ends.
+            if not self._ready.done() and not self.task.cancelling():
                 self.task.cancel()
 
     async def list_tools(self) -> list[dict[str, Any]]:

@@ -25,6 +25,10 @@ from retriever.tools import ToolDoc
 # Of a call's time, for its server to start. To be late for that is our failure and not the tool's, which is to have the
 # rest; the start goes on, for later calls.
 _START_SHARE = 0.5
+_REMEDY = (
+    ", its share of a call's time; raise env.call_timeout_s, or start fewer at once (making.concurrency, "
+    "rollout.max_concurrent)"
+)
 _AT_EXIT_S = 10.0  # for all servers to end when their owner forgot to close us
 
 _T = TypeVar("_T")
@@ -151,7 +155,7 @@ class _Server:
 
     async def call(self, tool: str, arguments: dict[str, Any], *, timeout_s: float) -> Reply:
         ends = time.monotonic() + timeout_s
-        connection = await self._ready(timeout_s * _START_SHARE)
+        connection = await self._ready(timeout_s * _START_SHARE, remedy=_REMEDY)
         self._spent = True
         return await connection.call(tool, arguments, timeout_s=ends - time.monotonic())
 
@@ -170,7 +174,7 @@ class _Server:
         """The one there is, or none."""
         return () if self._connection is None else (self._connection,)
 
-    async def _ready(self, wait_s: float) -> McpConnection:
+    async def _ready(self, wait_s: float, *, remedy: str = "") -> McpConnection:
         """A connection that answers. Raises InfraError."""
         try:
             async with asyncio.timeout(wait_s):
@@ -180,7 +184,9 @@ class _Server:
                     if not connection.over:
                         return connection
         except TimeoutError:
-            told = f"MCP server {self.config.name!r} ({self.config.started_by}) is not ready after {wait_s:.3g} s"
+            told = (
+                f"MCP server {self.config.name!r} ({self.config.started_by}) gave no answer in {wait_s:.3g} s{remedy}"
+            )
             raise InfraError(told) from None
 
     def _current(self) -> McpConnection:
