@@ -11,7 +11,7 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -68,7 +68,7 @@ class ToolFiles:
             waiting += own - set(waiting)
             libraries |= {name for name in named if not name.startswith("/")}
         for name in sorted(libraries):
-            with suppress(Exception, SystemExit):
+            with suppress(Exception, SystemExit), _Without(self.folder):
                 importlib.import_module(name)
         PathFinder.find_spec(_stem(path), self._places(path))  # the calls need not list the folders again
         gc.collect()
@@ -114,6 +114,34 @@ class ToolFiles:
                 return known(self.path) or super().get_code(fullname)
 
         return FileFinder(entry, (ExtensionFileLoader, EXTENSION_SUFFIXES), (Compiled, [".py"]))
+
+
+class _Without:
+    """While it is entered, nothing of the folder is imported, however it may be found: by a path, a `.pth` file or an
+    editable installation, under any name, by a library that imports it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What the other finders find. Raises ModuleNotFoundError where that lies in the folder."""
+        for finder in [other for other in sys.meta_path if other is not self and hasattr(other, "find_spec")]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                for place in (spec.origin or "", *(spec.submodule_search_locations or ())):
+                    if os.path.join(os.path.realpath(place), "").startswith(os.path.join(self._folder, "")):
+                        raise ModuleNotFoundError(f"{name} is of the folder of tools", name=name)
+                return spec
+        return None
 
 
 def _version(path: str) -> tuple[int, int]:

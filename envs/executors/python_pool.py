@@ -2,7 +2,9 @@
 
 A worker (`python_worker.py`) is held by the kernel's sandbox (`sandbox.py`) and forks a process for each call; why so
 is said there. Here is the parent's side: which worker takes a call, the deadline, and the replacement of a worker whose
-call exceeded it or was cancelled. Their whole process group is killed then, for a call has no other processes.
+call exceeded it or was cancelled. Their whole process group is killed then, for a call has no other processes. A worker
+that is only getting ready for a call, which may mean to import a large library, goes on when the call is given up: the
+next one finds it done.
 """
 
 import asyncio
@@ -16,8 +18,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import weakref
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,14 +31,15 @@ from envs.executors import system_calls
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
-from envs.executors.python_worker import FRAME_BYTES, JSON_BYTES_OF_A_CHARACTER
+from envs.executors.python_worker import FRAME_BYTES, PART_BYTES, most_written
 from envs.types import ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
 _CODE = str(Path(__file__).parents[2])
 _PASSED = ("LD_LIBRARY_PATH", "TZ")  # of our environment; nothing else of it reaches a worker
-_READY_S = 60
+_READY_S = 60  # to start, and as long again to import what a file of tools needs
+_MESSAGE_BYTES = 65536  # at most, of what a worker itself says
 _LEAVE_S = 5  # for the calls that run when the pool is closed
 
 
@@ -71,30 +76,24 @@ class PythonPool(Stateless):
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """See `Backend`. The time until a worker is free and ready is not part of `timeout_s`.
 
-        A process that ends before its function does (os._exit, a crash, a limit) is the tool's error, not ours.
+        A call's process that ends before its function does (os._exit, a crash, a limit) is the tool's error. A worker
+        that ends, or cannot fork, is ours.
         """
         file, _, function = tool.id.rpartition("/")
-        request = {"file": file, "function": function, "arguments": dict(arguments)}
+        call = json.dumps({"function": function, "arguments": dict(arguments)}).encode()
         async with self._place():
-            worker = await self._take()
+            worker = await self._take(file)
             try:
                 async with asyncio.timeout(timeout_s):
-                    reply = await worker.reply(request)
-            except BaseException:  # also a deadline and a cancellation: nothing of the call may go on
+                    reply = await worker.reply(file, call)
+            except InfraError as error:
+                self._replace(worker)
+                raise InfraError("the pool was closed during the call") if self._closed else error
+            except BaseException:  # a deadline or a cancellation: nothing of the call may go on
                 self._replace(worker)
                 raise
-            if reply is None:
-                self._replace(worker)
-            else:
-                self._busy.discard(worker)
-                self._idle.append(worker)
-        if self._closed:
-            raise InfraError("the pool was closed during the call")
-        if reply is None:
-            return Reply(text="error: the worker process ended before the tool replied", status=ToolStatus.TOOL_ERROR)
-        text, length = reply["text"], reply["length"]
-        cut = f"… [cut from {length} characters]" if length > self._config.output_chars else ""
-        return Reply(text=text + cut, status=ToolStatus(reply["status"]))
+            self._free(worker)
+        return reply
 
     async def close(self) -> None:
         """End all workers and remove their folders. Calls that still run, and later ones, get an InfraError."""
@@ -117,25 +116,52 @@ class PythonPool(Stateless):
             self._loop, self._places = asyncio.get_running_loop(), asyncio.Semaphore(self._config.workers)
         return self._places
 
-    async def _take(self) -> "_Worker":
-        """A worker that is ready, for the caller alone. Raises InfraError when none can be started."""
+    async def _take(self, file: str) -> "_Worker":
+        """A worker that is ready for the file's tools, for the caller alone.
+
+        Raises InfraError when there can be none.
+        """
         while True:
-            worker = self._idle.pop() if self._idle else self._start()
+            worker = self._best(file)
             self._busy.add(worker)
             try:
-                if await worker.ready():
+                if await worker.ready(file):
                     return worker
+            except asyncio.CancelledError:  # the caller's deadline, or its end
+                self._free(worker)
+                raise
             except BaseException:
                 self._bury(worker)
                 raise
             self._bury(worker)
+
+    def _best(self, file: str) -> "_Worker":
+        """One that waits; else one that soon will, or a new one; else one that is long at getting ready."""
+        soon = [worker for worker in reversed(self._idle) if worker.knows(file) or not worker.prepares()]
+        if soon:
+            worker = max(soon, key=lambda worker: (worker.has_said(), worker.knows(file)))
+        elif len(self._idle) + len(self._busy) < self._config.workers:
+            return self._start()
+        else:
+            worker = self._idle[-1]
+        self._idle.remove(worker)
+        return worker
 
     def _start(self) -> "_Worker":
         if self._closed:
             raise InfraError("the pool is closed")
         if self._scratch is None:
             self._scratch = tempfile.mkdtemp(prefix="toolscout-python-")
+            self._leave = weakref.finalize(self, _leave, self._idle, self._busy, self._scratch, os.getpid())
         return _Worker(self._settings, tempfile.mkdtemp(dir=self._scratch))
+
+    def _free(self, worker: "_Worker") -> None:
+        """The worker may take another call."""
+        if self._closed:
+            self._bury(worker)
+        else:
+            self._busy.discard(worker)
+            self._idle.append(worker)
 
     def _replace(self, worker: "_Worker") -> None:
         """Bury the worker; another gets ready until the next call."""
@@ -159,6 +185,17 @@ class PythonPool(Stateless):
             burial.join()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+            self._leave.detach()
+
+
+def _leave(idle: Collection["_Worker"], busy: Collection["_Worker"], scratch: str, owner: int) -> None:
+    """What `close` does, for a pool that nobody closed: when it is no more, or this interpreter ends."""
+    if os.getpid() != owner:  # a fork of the pool's process
+        return
+    for worker in [*idle, *busy]:
+        worker.kill()
+        worker.bury()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Worker:
@@ -166,10 +203,11 @@ class _Worker:
 
     def __init__(self, settings: Mapping[str, Any], scratch: str) -> None:
         """Starts the process, which is ready a moment later. Raises InfraError when there can be none."""
-        self._new = True
-        self._settings, self._scratch = settings, scratch
+        self._new, self._is_ready, self._preparing = True, False, False
+        self._files: set[str] = set()  # those that it was told to prepare
+        self._due = time.monotonic() + _READY_S  # when it must be ready
+        self._settings, self._scratch, self._unread = settings, scratch, bytearray()
         self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -185,29 +223,59 @@ class _Worker:
                 self._socket.close()
                 raise InfraError(f"no worker process for Python tools could be started: {error}") from error
 
-    async def ready(self) -> bool:
-        """Wait until it takes a request; False when it ended after an earlier one.
+        with suppress(ConnectionError):  # the worker ended: the next read says so
+            self._socket.sendall(_framed(json.dumps(settings).encode()))
+        self._socket.setblocking(False)
 
-        Raises InfraError when a new one cannot get ready.
+    def has_said(self) -> bool:
+        """Whether `ready` knows at once."""
+        return self._is_ready or bool(self._unread) or self._peeked() is not None
+
+    def knows(self, file: str) -> bool:
+        """Whether it has prepared the file, or will have when it is ready."""
+        return file in self._files
+
+    def prepares(self) -> bool:
+        """Whether it may be importing libraries, which may take long."""
+        return self._preparing and not self.has_said()
+
+    async def ready(self, file: str) -> bool:
+        """Wait until it takes a call of the file's tools; False when it ended after an earlier call.
+
+        Given up, it can be waited for again. Raises InfraError when it does not get ready.
         """
-        try:
-            async with asyncio.timeout(_READY_S):
-                if self._new:
-                    await self._send(self._settings)
-                said = await self._received()
-        except TimeoutError:
-            raise InfraError(f"a worker process for Python tools was not ready within {_READY_S} s") from None
-        if self._new and (said is None or said["failure"]):
-            assert self._process.stderr is not None
-            told = said["failure"] if said else self._process.stderr.read().decode(errors="replace").strip()
-            raise InfraError(f"a worker process for Python tools could not start: {told[-300:]}")
-        self._new = False
-        return said is not None and self._lives()
+        if not await self._said_ready():
+            return False
+        if file not in self._files:
+            self._files.add(file)
+            self._is_ready, self._preparing, self._due = False, True, time.monotonic() + _READY_S
+            await self._send(file, b"")
+            if not await self._said_ready():
+                raise InfraError(f"a worker process for Python tools ended when it imported what {file}.py names")
+        return self._peeked() != b""  # it may have been ended by others while it waited
 
-    async def reply(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the worker says; None when it ended instead."""
-        await self._send(request)
-        return await self._received()
+    async def reply(self, file: str, call: bytes) -> Reply:
+        """What the tool said. Raises InfraError when the worker ended instead, or had no process for the call."""
+        self._is_ready = False
+        chars = self._settings["output_chars"]
+        most, written = most_written(chars) + PART_BYTES, bytearray()
+        await self._send(file, call)
+        try:
+            while part := await self._frame(PART_BYTES):
+                written += part
+                if len(written) > most:
+                    raise InfraError(f"a worker process for Python tools sends more than {most} bytes")
+            self._due = time.monotonic() + _READY_S
+            reply = _understood(bytes(written), chars)
+            if reply is not None:
+                return reply
+            end = json.loads(await self._frame(_MESSAGE_BYTES))
+        except EOFError:
+            raise InfraError("a worker process for Python tools ended during the call") from None
+        if end["failure"]:
+            raise InfraError(end["failure"])
+        problem = f"error: the tool's process ended{end['how']} before it gave a result"
+        return Reply(text=problem, status=ToolStatus.TOOL_ERROR)
 
     def kill(self) -> None:
         """End the worker and the call in it."""
@@ -228,40 +296,93 @@ class _Worker:
             if Path(self._scratch).exists():
                 subprocess.run([*command, "--", self._scratch], check=False, stderr=subprocess.DEVNULL)
 
-    def _lives(self) -> bool:
-        """Whether the process is there; it may have been ended by others while it waited."""
+    async def _said_ready(self) -> bool:
+        """Wait for it; False when the worker ended."""
         try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
+            async with asyncio.timeout(self._due - time.monotonic()):
+                while not self._is_ready:
+                    said = json.loads(await self._frame(_MESSAGE_BYTES))
+                    if self._new and said["failure"]:
+                        raise InfraError(f"a worker process for Python tools could not start: {said['failure']}")
+                    self._is_ready = "how" not in said  # the end of a call comes first
+        except TimeoutError:
+            raise InfraError(f"a worker process for Python tools was not ready within {_READY_S} s") from None
+        except EOFError:
+            if not self._new:
+                return False
+            assert self._process.stderr is not None
+            told = self._process.stderr.read().decode(errors="replace").strip()
+            raise InfraError(f"a worker process for Python tools could not start: {told[-300:]}") from None
+        self._new = self._preparing = False
+        return True
+
+    def _peeked(self) -> bytes | None:
+        """A byte that waits to be read; none at the end, None before it comes."""
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return True
-        except OSError:
-            return False
-
-    async def _send(self, message: Mapping[str, Any]) -> None:
-        body = json.dumps(message).encode()
-        with suppress(ConnectionError):  # the worker ended: the next read says so
-            frame = len(body).to_bytes(FRAME_BYTES, "big") + body
-            await asyncio.get_running_loop().sock_sendall(self._socket, frame)
-
-    async def _received(self) -> dict[str, Any] | None:
-        try:
-            length = int.from_bytes(await self._read(FRAME_BYTES), "big")
-            most = self._settings["output_chars"] * JSON_BYTES_OF_A_CHARACTER + 4096
-            assert length <= most, f"a worker sends {length} bytes, more than {most}"
-            message: dict[str, Any] = json.loads(await self._read(length))
-            return message
-        except (ConnectionError, EOFError):
             return None
+        except OSError:
+            return b""
 
-    async def _read(self, count: int) -> bytes:
-        """Exactly `count` bytes. Raises EOFError when there are fewer."""
-        loop, read = asyncio.get_running_loop(), bytearray()
-        while len(read) < count:
-            part = await loop.sock_recv(self._socket, count - len(read))
+    async def _send(self, file: str, call: bytes) -> None:
+        with suppress(ConnectionError):  # the worker ended: the next read says so
+            request = _framed(json.dumps(file).encode()) + _framed(call)
+            await asyncio.get_running_loop().sock_sendall(self._socket, request)
+
+    async def _frame(self, most: int) -> bytes:
+        """The next frame. Raises EOFError when the worker ended, InfraError when it announces more than `most` bytes.
+
+        Given up, it can be read again.
+        """
+        while True:
+            length = int.from_bytes(self._unread[:FRAME_BYTES], "big")
+            if length > most:
+                raise InfraError(f"a worker process for Python tools sends {length} bytes, more than {most}")
+            if len(self._unread) >= (end := FRAME_BYTES + length):
+                frame = bytes(self._unread[FRAME_BYTES:end])
+                del self._unread[:end]
+                return frame
+            try:
+                part = self._socket.recv(PART_BYTES)
+            except BlockingIOError:
+                await _readable(self._socket)
+                continue
+            except ConnectionError:
+                part = b""
             if not part:
                 raise EOFError
-            read += part
-        return bytes(read)
+            self._unread += part
+
+
+async def _readable(connection: socket.socket) -> None:
+    """Wait for something to read. The loop's own `sock_recv` may lose what it read when it is cancelled."""
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+    loop.add_reader(connection, lambda: readable.done() or readable.set_result(None))
+    try:
+        await readable
+    finally:
+        loop.remove_reader(connection)
+
+
+def _framed(body: bytes) -> bytes:
+    return len(body).to_bytes(FRAME_BYTES, "big") + body
+
+
+def _understood(written: bytes, output_chars: int) -> Reply | None:
+    """The reply of a call's process, which may have written anything; None when it is none."""
+    try:
+        reply = json.loads(written)
+        status, text, length = ToolStatus(reply["status"]), reply["text"], reply["length"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    told = (ToolStatus.OK, ToolStatus.TOOL_ERROR, ToolStatus.UNKNOWN_TOOL)
+    if status not in told or not isinstance(text, str) or not isinstance(length, int):
+        return None
+    length = max(length, len(text))
+    cut = f"… [cut from {length} characters]" if length > output_chars else ""
+    return Reply(text=text[:output_chars].encode(errors="replace").decode() + cut, status=status)
 
 
 def _environment(scratch: str) -> dict[str, str]:

@@ -3,13 +3,16 @@
 It never runs a tool's code itself. For the first call of a file it compiles the file and imports the installed
 libraries that the file names (those of the interpreter, never those of the tools' folder), so that the process forked
 for a call has them at once; that process alone runs the file and then the function, is held by the sandbox and by one
-more filter, has no descriptor but the one that takes its reply, and is killed before the reply goes out. So whatever a
+more filter, has no descriptor but the one that takes its reply, and is killed before its reply counts. So whatever a
 call did to modules, threads, memory or descriptors ended with it, and the next is forked from a worker that never saw
-it. The price is a fork (about 1 ms with the sandbox, 5 with numpy loaded, 15 with torch: a fork copies the tables of
+it: arguments and replies pass through buffers that are overwritten, and are parsed by the call's process and the pool
+alone. The price is a fork (about 1 ms with the sandbox, 5 with numpy loaded, 15 with torch: a fork copies the tables of
 all memory in use), and that the body of the tool's file runs in every call.
 
-Messages in both directions are a length of four bytes (big-endian) and that much JSON. Imports little: what a worker
-has loaded, each fork pays for.
+What goes to and fro is in frames, a length of four bytes (big-endian) and that much. A request is two: the file's name
+as JSON, and the call as JSON, empty where the file is only to be prepared. The answer to a call is what its process
+wrote, in any number of frames, an empty frame, and how the process ended (`CallEnd`); before each request the worker
+says that it is ready (`Ready`). Imports little: what a worker has loaded, each fork pays for.
 """
 
 import gc
@@ -18,24 +21,46 @@ import resource
 import select
 import signal
 import sys
+import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from json import dumps, loads  # by name: a tool may put others into the module
 from types import FunctionType
-from typing import Any
+from typing import Any, TypedDict
 
 from envs.executors import sandbox
 from envs.executors.python_arguments import fitted
 from envs.executors.python_files import ToolFiles
 
 FRAME_BYTES = 4  # the length before each message
-JSON_BYTES_OF_A_CHARACTER = 12  # at most: an escaped surrogate pair
+PART_BYTES = 65536  # at most, of what a call's process wrote, in a frame
+_JSON_BYTES_OF_A_CHARACTER = 12  # at most: an escaped surrogate pair
+_BEGUN = b" "  # what a call's process writes before it meets the tool's code; JSON may begin with it
 _REPLY_FD = 3
 _PARENT_CHECK_MS = 1000
+_EMPTYING_S = 0.2  # longer than that, and a fresh worker is there sooner
 _MB = 1024 * 1024
 
 _Reply = dict[str, Any]
+
+
+class Ready(TypedDict):
+    """The worker takes a request; or it cannot be confined, and ends."""
+
+    failure: str | None
+
+
+class CallEnd(TypedDict):
+    """How a call's process ended."""
+
+    failure: str | None  # ours: the tool's code did not begin
+    how: str  # " with exit code 3"
+
+
+def most_written(output_chars: int) -> int:
+    """The bytes that a call's process may write: a reply of so many characters as JSON."""
+    return output_chars * _JSON_BYTES_OF_A_CHARACTER + 1024
 
 
 def main() -> None:
@@ -44,15 +69,16 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)  # what a library prints must not get among the replies
     os.dup2(null, 1)
-    settings = _received(parent)
-    if settings is None:
+    frame = _frame(parent)
+    if frame is None:
         return
+    settings = loads(frame)
     os.environ.pop("PYTHONPATH", None)
     sys.path[:] = [entry for entry in sys.path if entry != settings["code"]]
     try:
         worker = _Worker(parent, settings)
     except OSError as error:
-        _send(parent, {"failure": str(error)})
+        _tell(parent, Ready(failure=str(error)))
         return
     os.dup2(null, 2)
     os.close(null)
@@ -72,65 +98,89 @@ class _Worker:
             readable, program = (self._files.folder, *settings["readable"]), b64decode(settings["worker_program"])
             sandbox.confine(scratch=os.getcwd(), readable=readable, program=program)
         os.listdir(self._files.folder)
+        self._buffer = bytearray(FRAME_BYTES + PART_BYTES)
         gc.disable()  # collecting would write to, and so copy, the pages that a fork shares
 
     def serve(self) -> None:
-        """Say that a request may come, take it, reply; until the parent is gone, or a call's files cannot be removed.
+        """Say that a request may come, take it, reply; until the parent is gone, or a call left more files than can be
+        removed at once.
 
         Whoever started this worker starts another then.
         """
-        while _emptied(os.getcwd()):
-            _send(self._parent, {"failure": None})
+        while _emptied(os.getcwd(), before=time.monotonic() + _EMPTYING_S):
+            _tell(self._parent, Ready(failure=None))
             request = self._request()
             if request is None:
                 return
-            path = self._files.path(request["file"])
-            if path is None:
-                _send(self._parent, _unknown(f"there is no file {request['file']!r}.py among the tools"))
+            file, call = request
+            path = self._files.path(file)
+            problem = self._prepared(path, file)
+            if not call:
                 continue
-            try:
-                self._files.prepare(path)
-            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                problem = f"{request['file']}.py cannot be read ({type(error).__name__}: {error})"
-                _send(self._parent, _error(problem))
-                continue
-            self._call(path, request)
+            end = CallEnd(failure=None, how="")
+            if path is None or problem is not None:
+                _send(self._parent, dumps(problem).encode())
+                _send(self._parent, b"")
+            else:
+                end = self._call(path, file, call)
+            _tell(self._parent, end)
 
-    def _request(self) -> dict[str, Any] | None:
-        """The next one; None when the parent is gone, though a process that it forked may keep our socket open."""
+    def _request(self) -> tuple[str, bytearray] | None:
+        """The next one: a file and the call, empty when the file is to be prepared alone.
+
+        None when the parent is gone, though a process that it forked may keep our socket open.
+        """
         poll = select.poll()
         poll.register(self._parent, select.POLLIN)
         while not poll.poll(_PARENT_CHECK_MS):
             if os.getppid() != self._parent_pid:
                 return None
-        return _received(self._parent)
+        file = _frame(self._parent)
+        call = _frame(self._parent) if file is not None else None
+        return (loads(file), call) if file is not None and call is not None else None
 
-    def _call(self, path: str, request: Mapping[str, Any]) -> None:
-        """Fork a process for the call, send its reply, and see it end."""
-        taken, given = os.pipe()
+    def _prepared(self, path: str | None, file: str) -> _Reply | None:
+        """Prepare the file for calls; what a call of it is told where it cannot be."""
+        if path is None:
+            return _unknown(f"there is no file {file!r}.py among the tools")
+        try:
+            self._files.prepare(path)
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return _error(f"{file}.py cannot be read ({type(error).__name__}: {error})")
+        return None
+
+    def _call(self, path: str, file: str, call: bytearray) -> CallEnd:
+        """Fork a process for the call, pass its reply on, see it end and say how it did."""
         memory = self._taken_bytes() + self._settings["memory_mb"] * _MB
-        worker, child = os.getpid(), os.fork()
+        worker = os.getpid()
+        try:
+            taken, given = os.pipe()
+            child = os.fork()
+        except OSError as error:
+            _send(self._parent, b"")
+            return CallEnd(failure=f"there is no process for the call: {error}", how="")
         if child == 0:
             try:
                 self._become_call(worker, given, memory)
-                outcome = _outcome(self._files, path, request, self._settings["output_chars"])
+                os.write(_REPLY_FD, _BEGUN)
+                outcome = _outcome(self._files, path, file, call, self._settings["output_chars"])
                 _write(_REPLY_FD, dumps(outcome).encode())
                 os.close(_REPLY_FD)  # now: a process takes a while to end
             finally:
                 os._exit(0)
+        call[:] = bytes(len(call))
         os.close(given)
-        written = self._written(taken)
+        written = self._pass_on(taken)
         os.close(taken)
         os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
-        reply = _understood(written) if written is not None else None
-        if reply is not None:
-            _send(self._parent, reply)
+        if written is not None:
+            _send(self._parent, b"")
         status = os.waitpid(child, 0)[1]
         if written is None:
             _emptied(os.getcwd())
             os._exit(1)
-        if reply is None:
-            _send(self._parent, _error(f"the tool's process ended{_how(status)} before it gave a result"))
+        how = _how(status)
+        return CallEnd(failure=None if written else f"the call's process ended{how} before the tool began", how=how)
 
     def _become_call(self, worker: int, reply_fd: int, memory_bytes: int) -> None:
         """What the forked process does before the tool's code."""
@@ -147,22 +197,32 @@ class _Worker:
             sandbox.filter_calls(self._filter)
         gc.enable()
 
-    def _written(self, pipe: int) -> bytes | None:
-        """What the call's process wrote until it closed the pipe or exceeded the limit; None when the parent ended."""
-        limit = self._settings["output_chars"] * JSON_BYTES_OF_A_CHARACTER + 1024
+    def _pass_on(self, pipe: int) -> int | None:
+        """Send the parent what the call's process writes until it closes the pipe or exceeds the limit.
+
+        Gives the number of bytes; None when the parent ended.
+        """
+        most, total = most_written(self._settings["output_chars"]), 0
+        buffer = memoryview(self._buffer)
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         poll.register(self._parent, 0)  # its end alone
-        parts: list[bytes] = []
-        while True:
+        while total <= most:
             ready = dict(poll.poll(_PARENT_CHECK_MS))
             if self._parent in ready or os.getppid() != self._parent_pid:
                 return None
             if pipe in ready:
-                part = os.read(pipe, _MB)
-                parts.append(part)
-                if not part or sum(map(len, parts)) > limit:
-                    return b"".join(parts)
+                count = os.readv(pipe, [buffer[FRAME_BYTES:]])
+                if not count:
+                    break
+                total += count
+                buffer[:FRAME_BYTES] = count.to_bytes(FRAME_BYTES, "big")
+                try:
+                    _write(self._parent, buffer[: FRAME_BYTES + count])
+                except OSError:
+                    return None
+                buffer[FRAME_BYTES : FRAME_BYTES + count] = bytes(count)  # later calls inherit this memory
+        return total
 
     def _taken_bytes(self) -> int:
         """The address space of this process, and so of what is forked from it."""
@@ -171,20 +231,20 @@ class _Worker:
         return int(os.pread(self._size, 100, 0).split()[0]) * resource.getpagesize()
 
 
-def _outcome(files: ToolFiles, path: str, request: Mapping[str, Any], output_chars: int) -> _Reply:
+def _outcome(files: ToolFiles, path: str, file: str, call: bytearray, output_chars: int) -> _Reply:
     """Runs the tool's code: in the process of the call."""
     try:
+        request = loads(call)
         function = vars(files.module(path)).get(request["function"])
         if not isinstance(function, FunctionType):
-            return _unknown(f"there is no function {request['function']!r} in {request['file']}.py")
+            return _unknown(f"there is no function {request['function']!r} in {file}.py")
         text = _text(_result(function, request["arguments"]))
         status, length = "ok", len(text)
     except BaseException as error:  # noqa: BLE001 - whatever a tool raises is its result
         error.__traceback__ = None  # it holds what filled the memory
         text = f"error: {str(error) or type(error).__name__}"
         status, length = "tool_error", len(text)
-    text = text[:output_chars].encode(errors="replace").decode()
-    return {"status": status, "text": text, "length": length}
+    return {"status": status, "text": text[:output_chars], "length": length}
 
 
 def _result(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -231,16 +291,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
-def _understood(written: bytes) -> _Reply | None:
-    """The reply of a call's process, which may have written anything; None when it is none."""
-    try:
-        reply = loads(written)
-        sound = reply["status"] in ("ok", "tool_error", "unknown_tool") and isinstance(reply["text"], str)
-        return {"status": reply["status"], "text": reply["text"], "length": int(reply["length"])} if sound else None
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        return None
-
-
 def _how(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
@@ -258,15 +308,21 @@ def _unknown(problem: str) -> _Reply:
     return {"status": "unknown_tool", "text": f"error: {problem}", "length": 0}
 
 
-def _emptied(folder: str) -> bool:
-    """Whether what a call left in the folder could be removed."""
+def _emptied(folder: str, before: float = float("inf")) -> bool:
+    """Whether what a call left in the folder could be removed, and in time (by `time.monotonic`)."""
+    entries = []
     try:
         with os.scandir(folder) as listed:
-            entries = list(listed)
+            for entry in listed:
+                entries.append(entry)
+                if time.monotonic() > before:
+                    return False
         for entry in entries:
+            if time.monotonic() > before:
+                return False
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
-            elif _emptied(entry.path):
+            elif _emptied(entry.path, before):
                 os.rmdir(entry.path)
             else:
                 return False
@@ -275,35 +331,36 @@ def _emptied(folder: str) -> bool:
     return True
 
 
-def _received(parent: int) -> dict[str, Any] | None:
-    """The next message; None when the parent is gone."""
+def _frame(parent: int) -> bytearray | None:
+    """What the next frame holds; None when the parent is gone."""
     head = _read(parent, FRAME_BYTES)
-    body = _read(parent, int.from_bytes(head, "big"))
-    return loads(body) if body else None
+    return _read(parent, int.from_bytes(head, "big")) if head is not None else None
 
 
-def _read(descriptor: int, count: int) -> bytes:
-    """`count` bytes; none when there are not as many."""
-    parts, missing = [], count
-    while missing:
+def _read(descriptor: int, count: int) -> bytearray | None:
+    """`count` bytes, of which this process has no copy elsewhere; None when there are not as many."""
+    read, have = bytearray(count), 0
+    while have < count:
         try:
-            part = os.read(descriptor, missing)
+            part = os.readv(descriptor, [memoryview(read)[have:]])
         except OSError:
-            part = b""
+            part = 0
         if not part:
-            return b""
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+            return None
+        have += part
+    return read
 
 
-def _send(parent: int, message: _Reply) -> None:
-    body = dumps(message).encode()
+def _tell(parent: int, message: Ready | CallEnd) -> None:
+    _send(parent, dumps(message).encode())
+
+
+def _send(parent: int, body: bytes) -> None:
     with suppress(OSError):  # the parent is gone: the next read says so
         _write(parent, len(body).to_bytes(FRAME_BYTES, "big") + body)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: bytes | memoryview) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
 
