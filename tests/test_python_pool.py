@@ -6,6 +6,7 @@ The tools below are real files with real attacks, run by real workers. Where a m
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from envs.executors import system_calls
+from envs.executors import python_process, system_calls
 from envs.executors.backend import Reply
 from envs.executors.python_config import PythonConfig
 from envs.executors.python_pool import PythonPool
@@ -341,6 +342,34 @@ def test_long_output_is_cut_and_printed_output_dropped(tools: Tools) -> None:
     assert tools.attack(forged).status is ERROR
 
 
+@pytest.mark.parametrize(
+    ("written", "text", "status"),
+    [
+        ('b\'{"status": "ok", "length": 1, "text": "\' + \'é\'.encode() * 5000 + b\'"}\'', "é" * 1000, OK),
+        ('b\'{"status": "ok", "length": 1, "text": "\' + b\'a\' * 1_000_000 + b\'"}\'', None, ERROR),
+        ('b\'{"status": "ok", "length": 1e300, "text": ""}\'', None, ERROR),
+        ("b'[' * 10_000", None, ERROR),
+        ("b''", None, ERROR),
+    ],
+)
+def test_a_reply_that_a_tool_writes_itself_is_held_to_the_same_limits(
+    tools: Tools, written: str, text: str | None, status: ToolStatus
+) -> None:
+    source = f"""
+        import os
+        def attack():
+            left = {written}
+            while left: left = left[os.write(3, left):]
+            os._exit(0)
+        """
+    reply = tools.attack(source, output_chars=1000)
+    assert reply.status is status
+    if text is None:
+        assert reply.text.endswith("before it gave a result")
+    else:
+        assert reply.text == f"{text}… [cut from 5000 characters]"
+
+
 # Attacks on files, the network, secrets and other processes.
 
 
@@ -581,6 +610,110 @@ def test_a_scratch_folder_that_cannot_be_emptied_is_left_with_its_worker(tools: 
     assert tools.attack(deep) == Reply(text="deep")
 
 
+def test_a_call_that_leaves_many_files_costs_the_next_no_time(tools: Tools) -> None:
+    tools.write(
+        "poison",
+        """
+        import os, time
+        def f():
+            ends = time.monotonic() + 2.5  # and they take as long to remove
+            for _ in range(800): os.mkdir("d"); os.chdir("d")
+            made = 0
+            while time.monotonic() < ends: os.symlink("x", f"f{made}"); made += 1
+        """,
+    )
+
+    async def body(pool: PythonPool) -> float:
+        await pool.run(tool("poison/f"), {}, timeout_s=20)
+        started = time.monotonic()
+        assert (await pool.run(tool("sound/sound"), {}, timeout_s=20)).text == "[3]"
+        return time.monotonic() - started
+
+    assert tools.run(body, workers=1) < 1.5  # 0.2 s until the worker gives up, and the time to start another
+
+
+def test_no_call_finds_anothers_arguments_or_reply_in_its_memory(tools: Tools) -> None:
+    # in halves, or the scan finds what it looks for in its own constants
+    source = """
+        import os
+        HALVES = {"argument": (b"for-this-", b"call-qzjxk"), "reply": (b"kxjzq-", b"llac-siht")}
+        def says(text): return text[::-1]
+        def scan():  # every page that is mapped near an object
+            import ctypes, gc
+            libc = ctypes.CDLL(None, use_errno=True)
+            read, write = os.pipe()
+            known = [*gc.get_objects(), *(key for known in gc.get_objects() if type(known) is dict for key in known)]
+            near = {(id(one) >> 20) + step for one in known for step in (-1, 0, 1)}
+            scanned, found = 0, set()
+            for page in (page for megabyte in near for page in range(megabyte << 20, megabyte + 1 << 20, 4096)):
+                if libc.write(write, ctypes.c_void_p(page), ctypes.c_size_t(4096)) > 0:
+                    data, scanned = os.read(read, 4096), scanned + 1
+                    for word, (start, end) in HALVES.items():
+                        if any(part.startswith(end) for part in data.split(start)[1:]): found.add(word)
+            return [scanned > 500, sorted(found)]
+        """
+    secret = "qzjxk-for-this-call-" * 20
+    tools.write("memory", source)
+
+    async def body(pool: PythonPool) -> None:
+        said = await pool.run(tool("memory/says"), {"text": secret}, timeout_s=20)
+        assert said == Reply(text=secret[::-1])
+        assert await pool.run(tool("memory/scan"), {}, timeout_s=20) == Reply(text="[true, []]")
+
+    tools.run(body, workers=1)
+
+
+def _libraries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers find what is in the folder as if it were installed."""
+    monkeypatch.setattr(python_process, "CODE", f"{python_process.CODE}{os.pathsep}{folder}")
+
+
+def test_a_library_that_takes_long_to_import_is_imported_though_calls_are_given_up(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "takes_long.py").write_text("import time\ntime.sleep(1.2)\n")
+    _libraries(tmp_path / "libraries", monkeypatch)
+    tools.write("heavy", "import takes_long\ndef f(): return 'imported'\n")
+
+    async def body(pool: PythonPool) -> None:
+        replies = []
+        for _ in range(6):
+            try:
+                async with asyncio.timeout(0.5):
+                    replies.append((await pool.run(tool("heavy/f"), {}, timeout_s=0.5)).text)
+            except TimeoutError:
+                replies.append("given up")
+        assert replies[0] == "given up"
+        assert replies[-2:] == ["imported"] * 2
+
+    tools.run(body, workers=1, readable=(str(tmp_path / "libraries"),))
+
+
+def test_a_folder_of_tools_that_is_installed_is_not_run_by_the_worker(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _libraries(tmp_path, monkeypatch)  # as `pip install -e` and a .pth file do
+    (tmp_path / "outside.py").write_text("from tools.helper import CALLS\n")
+    tools.write("__init__", "")
+    tools.write("helper", "import os\nCALLS, PID = [], os.getpid()\n")
+    tools.write(
+        "installed",
+        """
+        import os, outside, tools.helper
+        def f():
+            tools.helper.CALLS.append(1)
+            return [len(tools.helper.CALLS), tools.helper.PID == os.getpid()]
+        """,
+    )
+
+    async def body(pool: PythonPool) -> None:
+        for _ in range(2):
+            assert await pool.run(tool("installed/f"), {}, timeout_s=20) == Reply(text="[1, true]")
+
+    tools.run(body, workers=1, readable=(str(tmp_path / "outside.py"), str(tmp_path)))
+
+
 def test_workers_run_in_parallel(tools: Tools) -> None:
     tools.write("slow", "import time\ndef f(): time.sleep(0.5); return 'slept'\n")
 
@@ -628,6 +761,28 @@ def test_a_worker_that_others_end_costs_no_call(tools: Tools) -> None:
             (worker,) = pool._idle
             os.kill(worker._process.pid, signal.SIGKILL)
             await asyncio.sleep(0.1)
+
+    tools.run(body, workers=1)
+
+
+def test_a_worker_that_ends_in_a_call_or_cannot_fork_is_our_fault(tools: Tools) -> None:
+    tools.write("slow", "import time\ndef f(): time.sleep(60)\n")
+
+    async def body(pool: PythonPool) -> None:
+        assert (await pool.run(tool("sound/sound"), {}, timeout_s=20)).text == "[3]"
+        call = asyncio.create_task(pool.run(tool("slow/f"), {}, timeout_s=60))
+        await asyncio.sleep(0.3)
+        (worker,) = pool._busy
+        os.kill(worker._process.pid, signal.SIGKILL)
+        with pytest.raises(InfraError, match="ended during the call"):
+            await call
+        assert (await pool.run(tool("sound/sound"), {}, timeout_s=20)).text == "[3]"
+        (worker,) = pool._idle
+        await worker.ready("sound")
+        resource.prlimit(worker._process.pid, resource.RLIMIT_NOFILE, (3, 3))
+        with pytest.raises(InfraError, match=r"no process for the call: .*Too many open files"):
+            await pool.run(tool("sound/sound"), {}, timeout_s=20)
+        assert (await pool.run(tool("sound/sound"), {}, timeout_s=20)).text == "[3]"
 
     tools.run(body, workers=1)
 
@@ -703,3 +858,40 @@ def test_workers_and_calls_end_with_a_parent_that_is_killed(tools: Tools, tmp_pa
         parent.kill()
     assert [group for group in groups if _group_lives(group)] == []
     assert [path.name for path in temporary.rglob("*") if path.is_file()] == []
+
+
+UNCLOSED = """
+import asyncio, os, sys
+from envs.executors.python_config import PythonConfig
+from envs.executors.python_pool import PythonPool
+from retriever.tools import ToolDoc
+
+pool = PythonPool(PythonConfig(folder=sys.argv[1], workers=1))
+tool = ToolDoc(id="sound/sound", name="sound", description="", parameters={})
+for _ in range(2):
+    print(asyncio.run(pool.run(tool, {}, timeout_s=20)).text, pool._idle[0]._process.pid, flush=True)
+    if (fork := os.fork()) == 0:
+        sys.exit()  # takes nothing from the pool's process
+    os.waitpid(fork, 0)
+if sys.argv[2] == "forgotten":
+    del pool
+    print(os.listdir(os.environ["TMPDIR"]))
+else:
+    raise KeyError
+"""
+
+
+@pytest.mark.parametrize("how", ["forgotten", "exception"])
+def test_a_pool_that_nobody_closes_leaves_nothing(tools: Tools, tmp_path: Path, how: str) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-c", UNCLOSED, str(tools.folder), how]
+    root, environment = Path(__file__).parents[1], {**os.environ, "TMPDIR": str(temporary)}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    first, second, *rest = ended.stdout.splitlines()
+    assert first == second  # the same worker
+    assert rest == (["[]"] if how == "forgotten" else [])
+    assert ended.stderr.strip().endswith("KeyError" if how == "exception" else "")
+    assert ended.stderr.count("Traceback") == len(rest) ^ 1
+    assert list(temporary.iterdir()) == []
+    assert not _group_lives(int(first.split()[1]))

@@ -10,8 +10,8 @@ Three layers, none of which can be taken off again, by root neither:
 
 Not held: the time a call takes on the wall clock (that is the pool's); how many files it leaves in its scratch folder
 within that time, and how many threads it starts (their stacks are of its memory, but small ones can be made); pauses
-and load that others on the machine can see (side channels); and whether a file exists, its size and its times: Landlock
-has no rule for stat(2), anywhere.
+and load that others on the machine can see (side channels); and whether a file exists, its size, its times and where a
+symbolic link points: Landlock has no rule for stat(2) and readlink(2), anywhere.
 
 Imports little: what a worker has loaded, each fork pays for.
 """
