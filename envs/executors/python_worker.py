@@ -98,7 +98,7 @@ class _Worker:
             readable, program = (self._files.folder, *settings["readable"]), b64decode(settings["worker_program"])
             sandbox.confine(scratch=os.getcwd(), readable=readable, program=program)
         os.listdir(self._files.folder)
-        self._buffer = bytearray(FRAME_BYTES + PART_BYTES)
+        self._buffer = bytearray(FRAME_BYTES + PART_BYTES + FRAME_BYTES)
         gc.disable()  # collecting would write to, and so copy, the pages that a fork shares
 
     def serve(self) -> None:
@@ -170,11 +170,10 @@ class _Worker:
                 os._exit(0)
         call[:] = bytes(len(call))
         os.close(given)
-        written = self._pass_on(taken)
+        written = self._pass_on(taken, child)
         os.close(taken)
-        os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
-        if written is not None:
-            _send(self._parent, b"")
+        if written is None:
+            os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if written is None:
             _emptied(os.getcwd())
@@ -197,13 +196,13 @@ class _Worker:
             sandbox.filter_calls(self._filter)
         gc.enable()
 
-    def _pass_on(self, pipe: int) -> int | None:
-        """Send the parent what the call's process writes until it closes the pipe or exceeds the limit.
+    def _pass_on(self, pipe: int, child: int) -> int | None:
+        """Send the parent what the call's process writes, until it closes the pipe or exceeds the limit; kill it then.
 
         Gives the number of bytes; None when the parent ended.
         """
-        most, total = most_written(self._settings["output_chars"]), 0
-        buffer = memoryview(self._buffer)
+        most, total, held = most_written(self._settings["output_chars"]), 0, 0
+        buffer = memoryview(self._buffer)[: FRAME_BYTES + PART_BYTES]
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         poll.register(self._parent, 0)  # its end alone
@@ -212,17 +211,26 @@ class _Worker:
             if self._parent in ready or os.getppid() != self._parent_pid:
                 return None
             if pipe in ready:
-                count = os.readv(pipe, [buffer[FRAME_BYTES:]])
+                count = os.readv(pipe, [buffer[FRAME_BYTES + held :]])
                 if not count:
                     break
-                total += count
-                buffer[:FRAME_BYTES] = count.to_bytes(FRAME_BYTES, "big")
-                try:
-                    _write(self._parent, buffer[: FRAME_BYTES + count])
-                except OSError:
-                    return None
-                buffer[FRAME_BYTES : FRAME_BYTES + count] = bytes(count)  # later calls inherit this memory
+                total, held = total + count, held + count
+                if held == PART_BYTES:
+                    self._flush(held)
+                    held = 0
+        os.kill(child, signal.SIGKILL)  # for threads that outlive the reply
+        self._flush(held, last=True)
         return total
+
+    def _flush(self, held: int, *, last: bool = False) -> None:
+        """Send what the buffer holds, and overwrite it: later calls inherit this memory. `last`: an empty frame too."""
+        self._buffer[:FRAME_BYTES] = held.to_bytes(FRAME_BYTES, "big")
+        end = FRAME_BYTES + held
+        if last and held:
+            end += FRAME_BYTES  # after what it held, the buffer is empty: that is the empty frame
+        with suppress(OSError):  # the parent is gone: the next poll or read says so
+            _write(self._parent, memoryview(self._buffer)[:end])
+        self._buffer[:end] = bytes(end)
 
     def _taken_bytes(self) -> int:
         """The address space of this process, and so of what is forked from it."""
