@@ -26,6 +26,7 @@ COMMANDS = {
     "catalogue check": "whether a tools.jsonl is sound, and which of its tools are hard to tell apart",
     "tasks make": "tasks from your own tools, each gold call executed",
     "tasks fetch": "a public data set as tools.jsonl and tasks.jsonl, for --data",
+    "records import": "StableToolBench's cache of tool responses as a record to replay",
     "retriever eval": "how well searching with the task's own words finds its tools, by group, with intervals",
     "retriever train": "fine-tune the encoder on queries with gold tools, or on a run's own searches",
     "retriever serve": "search over a catalogue by HTTP, for many workers",

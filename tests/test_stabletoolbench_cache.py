@@ -12,6 +12,7 @@ from envs.datasets.stabletoolbench_cache import CacheImport, cache_path, import_
 from envs.executors.record import Recorded
 from envs.executors.record_store import RecordStore
 from envs.types import ToolStatus
+from launch.run import main
 from retriever.base.bad_entries import BadEntries
 from retriever.base.errors import DataError, UserError
 from retriever.tools import ToolDoc
@@ -103,3 +104,29 @@ def test_what_cannot_be_read_is_named(folder: Path, store: RecordStore) -> None:
 def test_another_folder_is_refused(tmp_path: Path, store: RecordStore) -> None:
     with pytest.raises(UserError, match="give the tool_response_cache folder"):
         import_stabletoolbench_cache(tmp_path, store, [QUOTE])
+
+
+def test_the_command_makes_a_record_of_the_cache(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = {
+        "category_name": "Finance",
+        "tool_name": "Yahoo Finance",
+        "api_name": "stock/Price",
+        "api_description": "A price.",
+    }
+    api |= {"required_parameters": [], "optional_parameters": [], "method": "GET"}
+    query = {"query_id": 1, "query": "q", "api_list": [api], "relevant APIs": [["Yahoo Finance", "stock/Price"]]}
+    write(tmp_path / "data" / "test_instruction" / "G1_tool.json", json.dumps([query]))
+    write(tmp_path / "data" / "test_query_ids" / "G1_tool.json", json.dumps({"1": 0}))
+    out = tmp_path / "calls.sqlite"
+    arguments = ["records", "import", str(folder), "--data", str(tmp_path / "data"), "--out", str(out)]
+    assert main(arguments) == 0
+    assert f"{out}: 2 of 3 responses are new; 2 calls in all" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert f"{out}: 0 of 3 responses are new; 2 calls in all" in capsys.readouterr().out
+    write(folder / "tool_response_cache" / PATHS[QUOTE], "{")
+    assert main(arguments) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert main([*arguments, "--skip-bad"]) == 0
+    assert "left out: 1 in all" in capsys.readouterr().out
