@@ -109,13 +109,14 @@ def test_another_folder_is_refused(tmp_path: Path, store: RecordStore) -> None:
 def test_the_command_makes_a_record_of_the_cache(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    names = {"category_name": "Finance", "tool_name": "Yahoo Finance", "api_name": "stock/Price"}
     api = {
-        "category_name": "Finance",
-        "tool_name": "Yahoo Finance",
-        "api_name": "stock/Price",
+        **names,
         "api_description": "A price.",
+        "method": "GET",
+        "required_parameters": [],
+        "optional_parameters": [],
     }
-    api |= {"required_parameters": [], "optional_parameters": [], "method": "GET"}
     query = {"query_id": 1, "query": "q", "api_list": [api], "relevant APIs": [["Yahoo Finance", "stock/Price"]]}
     write(tmp_path / "data" / "test_instruction" / "G1_tool.json", json.dumps([query]))
     write(tmp_path / "data" / "test_query_ids" / "G1_tool.json", json.dumps({"1": 0}))
