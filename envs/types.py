@@ -82,6 +82,7 @@ class Task:
     answer_check: AnswerCheck = AnswerCheck.TEXT
     checker: str | None = None  # dotted path of a function (answer, task) → bool or share; it decides, not gold_answer
     tags: tuple[str, ...] = ()  # "single", "chained", the domain …
+    offered_tools: tuple[str, ...] = ()  # ids: searches show these alone; empty: whatever is in the catalogue
     expert_queries: tuple[str, ...] = ()  # one per gold tool: for the scripted expert, never shown to a policy
 
 

@@ -21,6 +21,8 @@ from rollout.engine import Engine, GenerationRequest
 from rollout.renderer import Renderer
 from rollout.types import FinishReason, Sampling, TaskRollouts, Trajectory, Turn
 
+_OFFERED_DEPTH = 64  # results asked for at first, where only some tools may be shown
+
 
 @dataclass(slots=True, kw_only=True)
 class _Context:
@@ -79,6 +81,23 @@ def _hiding(hidden: frozenset[str], search: Search) -> Search:
     return searched
 
 
+def _offering(offered: Sequence[str], search: Search) -> Search:
+    """`search` as if the catalogue held the tools `offered` alone; as it is where there are none."""
+    if not offered:
+        return search
+
+    async def searched(query: str, k: int) -> Sequence[Candidate]:
+        depth = max(k, _OFFERED_DEPTH)
+        while True:
+            found = await search(query, depth)
+            kept = [candidate for candidate in found if candidate.tool.id in offered][:k]
+            if len(kept) == min(k, len(offered)) or len(found) < depth:
+                return [replace(candidate, rank=rank) for rank, candidate in enumerate(kept, start=1)]
+            depth *= 8
+
+    return searched
+
+
 def may_execute(trajectory: Trajectory, plan: GroupPlan) -> bool:
     """The gate: a valid selection, which holds every gold tool unless the gate is off or the task names none."""
     if trajectory.selection is None or plan.gate == "closed":
@@ -110,7 +129,7 @@ class _Play:
         seed: int,
         places: asyncio.Semaphore,
     ) -> None:
-        self._of, self._task, self._search = collector, task, search
+        self._of, self._task, self._search = collector, task, _offering(task.offered_tools, search)
         self._sampling, self._places = sampling, places
         self._seed = derive_seed(seed, task.id)
 

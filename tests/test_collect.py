@@ -235,6 +235,27 @@ def test_hidden_tools_are_not_found() -> None:
     assert found(hidden=frozenset({"add", "sub"})) == ["root", "mul"]  # as many as asked for, were there more
 
 
+def test_a_task_may_offer_some_tools_alone() -> None:
+    asked: list[int] = []
+
+    async def counted(query: str, k: int) -> Sequence[Candidate]:
+        asked.append(k)
+        names = [f"other{number}" for number in range(100)] + list(NAMES)
+        tools = [replace(TOOLS["add"], id=name, name=name) for name in names]
+        return [Candidate(tool=tool, score=0.0, rank=rank) for rank, tool in enumerate(tools[:k], start=1)]
+
+    def found(*offered: str, k: int = 2) -> list[tuple[str, ...]]:
+        env, task = EnvConfig(candidates_per_search=k), replace(TASK, offered_tools=offered)
+        (rollouts,) = collect(Cast(HALF), GroupPlan(group_size=1), tasks=[task], env=env, search=counted)
+        return [rollouts.retrieval[0].searches[0].tool_ids]
+
+    assert found() == [("other0", "other1")]
+    assert found("div", "root", "sub") == [("root", "sub")]
+    assert asked == [2, 64, 512]
+    assert found("add", k=4) == [("add",)]
+    assert found("nowhere") == [()]  # all was looked through
+
+
 def test_who_may_execute() -> None:
     selected = Trajectory(id="t/0", task=TASK, turns=(), stop=StopReason.SELECTED, selection=("root", "x", "add"))
     assert may_execute(selected, GroupPlan())

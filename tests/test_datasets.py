@@ -41,6 +41,7 @@ class TestUserTasks:
         full = {
             "id": "t1", "instruction": "How warm is Oslo?", "split": "test", "gold_tools": ["weather.now"],
             "gold_calls": [call], "gold_answer": "4 °C", "tags": ["single"], "expert_queries": ["weather now"],
+            "offered_tools": ["weather.now", "news.week"],
         }  # fmt: skip
         tasks = read_tasks(write(tmp_path / "tasks.jsonl", full, {"id": "t2", "instruction": "Hello"}), CATALOGUE)
         assert tasks == (
@@ -53,6 +54,7 @@ class TestUserTasks:
                 gold_answer="4 °C",
                 tags=("single",),
                 expert_queries=("weather now",),
+                offered_tools=("weather.now", "news.week"),
             ),
             Task(id="t2", instruction="Hello"),
         )
@@ -89,6 +91,11 @@ class TestUserTasks:
             ({"gold_answer": "Oslo", "answer_check": "json"}, "field 'gold_answer': 'Oslo' is not JSON"),
             ({"checker": "json.nothing"}, "field 'checker': 'json.nothing' would run code of json"),
             ({"checker": 7}, "field 'checker': expected a text, got 7"),
+            (
+                {"gold_tools": ["weather.now"], "offered_tools": ["news.week"]},
+                "field 'offered_tools': the gold tool 'weather.now' is not among them",
+            ),
+            ({"offered_tools": ["nowhere"]}, "field 'offered_tools': no tool 'nowhere'"),
             ({"allowed_calls": {}}, "field 'allowed_calls': expected a list"),
             ({"allowed_calls": [{"name": "now", "arguments": {"city": "Oslo"}}]}, "all right values of 'city', got"),
             ({"allowed_calls": [{"name": "now", "arguments": {"x": [{"a": 1}]}}]}, "'x' lists those of each key"),
@@ -154,6 +161,10 @@ class TestStableToolBenchFormat:
         assert bench.groups == {
             "G1_tool": (Task(id="G1_tool/5", instruction="Now?", split="test", gold_tools=gold, tags=("G1_tool",)),)
         }
+
+        given = read_stabletoolbench(tmp_path / "solvable_queries", given=True)
+        (task,) = given.tasks
+        assert task.offered_tools == ("Data/Tool%2F1/GET %2Fnow", "Data/tool_1/get now")
 
     def test_names_what_is_wrong_with_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"no test_instruction/G\*.json"):

@@ -271,6 +271,8 @@ def test_the_raw_instruction_is_searched_once() -> None:
         "all_gold_at_4": 1.0,
         "precision_at_4": 0.5,
     }
+    (offered,) = raw_instruction_baseline([replace(TASK, offered_tools=("add", "root", "far"))], retriever, k=2)
+    assert (offered.metrics["all_gold_at_2"], offered.metrics["precision_at_1"]) == (1.0, 1.0)  # root 2, add 1
     (unknown,) = raw_instruction_baseline([replace(TASK, gold_tools=None)], retriever, k=2)
     assert set(unknown.metrics.values()) == {None}
 

@@ -6,7 +6,7 @@ runs no server. Test queries only: never train on a group that you report.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -37,8 +37,10 @@ class StableToolBench:
         return tuple(task for tasks in self.groups.values() for task in tasks)
 
 
-def read_stabletoolbench(folder: str | Path) -> StableToolBench:
+def read_stabletoolbench(folder: str | Path, *, given: bool = False) -> StableToolBench:
     """Read a StableToolBench folder, or the `solvable_queries` folder in it. Raises UserError or DataError.
+
+    `given`: each task offers the APIs of its query's own list alone, ToolBench's setting with an API list; else all.
 
     A tool's id is `category/tool/api` as published (`parse_tool_id` undoes it). Its name is ToolBench's function name;
     where two APIs would share one, the later gets a number, for a policy calls by name.
@@ -60,7 +62,9 @@ def read_stabletoolbench(folder: str | Path) -> StableToolBench:
                 tool_id = _tool_id(api)
                 if tool_id not in tools:
                     tools[tool_id] = _tool(api, tool_id=tool_id, names=names)
-            tasks.append(_task(query, group=group, path=path))
+            task = _task(query, group=group, path=path)
+            offered = tuple(dict.fromkeys(map(_tool_id, query["api_list"]))) if given else ()
+            tasks.append(replace(task, offered_tools=offered))
         groups[group] = tuple(tasks)
     return StableToolBench(catalogue=Catalogue.of(tools.values()), groups=groups)
 

@@ -5,7 +5,8 @@
 
 Further fields: "answer_check", how an answer is held against gold_answer (text, exact, number, set, regex, json);
 "checker", the dotted path of a Python function (answer, task) → bool that decides instead; "allowed_calls", like
-gold_calls with a list of right values for each argument, "" among them where it may be left out.
+gold_calls with a list of right values for each argument, "" among them where it may be left out; "offered_tools", ids
+of the tools that its searches show, where it is not to be the whole catalogue.
 """
 
 import json
@@ -26,7 +27,7 @@ from retriever.catalogue import Catalogue
 
 _FIELDS = (
     *("id", "instruction", "split", "gold_tools", "gold_calls", "gold_answer", "allowed_calls"),
-    *("answer_check", "checker", "tags", "expert_queries"),
+    *("answer_check", "checker", "tags", "offered_tools", "expert_queries"),
 )
 
 _NUMBER_WITHIN = re.compile(r"[+-]?[\d,.]+(e[+-]?\d+)?(\s*±\s*[\d.]+(e[+-]?\d+)?)?", re.IGNORECASE)
@@ -95,6 +96,7 @@ class _Line:
             answer_check=self._answer_check(),
             checker=self._checker(),
             tags=self._strings("tags"),
+            offered_tools=self._offered_tools(tools or ()),
             expert_queries=self._strings("expert_queries"),
         )
 
@@ -122,6 +124,15 @@ class _Line:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self._bad(f"expected a list of strings, got {value!r}", field)
         return tuple(value)
+
+    def _offered_tools(self, gold: Sequence[str]) -> tuple[str, ...]:
+        offered = tuple(dict.fromkeys(self._strings("offered_tools")))
+        for tool_id in offered:
+            if tool_id not in self._catalogue:
+                raise self._unknown(tool_id, "offered_tools")
+        if offered and (missing := [tool_id for tool_id in gold if tool_id not in offered]):
+            raise self._bad(f"the gold tool {missing[0]!r} is not among them; offer it, or none", "offered_tools")
+        return offered
 
     def _gold_tools(self) -> tuple[str, ...] | None:
         ids = tuple(dict.fromkeys(self._strings("gold_tools")))
@@ -233,7 +244,7 @@ def write_tasks(path: str | Path, tasks: Iterable[Task]) -> None:
 def _entry(task: Task) -> dict[str, Any]:
     """The JSON form of a task, without what is not known of it."""
     entry: dict[str, Any] = {"id": task.id, "instruction": task.instruction, "split": task.split}
-    for field in ("gold_tools", "tags", "expert_queries"):
+    for field in ("gold_tools", "tags", "offered_tools", "expert_queries"):
         if value := getattr(task, field):
             entry[field] = list(value)
     for field in ("gold_calls", "allowed_calls"):

@@ -24,6 +24,8 @@ class WorldConfig:
 
     kind: Literal["embedded", "files", "stabletoolbench"] = "embedded"
     data: str | None = None  # files: a folder with tools.jsonl and tasks.jsonl; stabletoolbench: its folder
+    # stabletoolbench: does a task's search show the whole catalogue, or the query's own list of APIs
+    api_list: Literal["open", "given"] = "open"
     seed: int = 0  # embedded: which tools are the unseen ones
     checkers: tuple[str, ...] = ()  # files: Python modules that a task's `checker` may be from; they are imported
 
@@ -73,7 +75,7 @@ def build_world(config: WorldConfig) -> World:
         catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
         tasks = read_tasks(f"{config.data}/tasks.jsonl", catalogue, checkers=config.checkers)
     else:
-        bench = read_stabletoolbench(config.data)
+        bench = read_stabletoolbench(config.data, given=config.api_list == "given")
         catalogue, tasks = bench.catalogue, bench.tasks
     return World(catalogue=catalogue, tasks=_by_split(tasks, config), call=None)
 

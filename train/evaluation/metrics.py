@@ -154,11 +154,13 @@ def raw_instruction_baseline(tasks: Sequence[Task], retriever: Retriever, k: int
     Per task: recall_at_5, ndcg_at_5 (of the ranking), and for each size from 1 to k what selecting the first so many
     would give: all_gold_at_<size> and precision_at_<size>.
     """
-    found = retriever.search([task.instruction for task in tasks], max(k, K))
-    return [
-        TaskScore(task_id=task.id, tags=task.tags, metrics=_ranking_metrics([c.tool.id for c in ranked], task, k))
-        for task, ranked in zip(tasks, found, strict=True)
-    ]
+    depth = len(retriever.catalogue) if any(task.offered_tools for task in tasks) else max(k, K)
+    found = retriever.search([task.instruction for task in tasks], depth)
+    scores = []
+    for task, ranked in zip(tasks, found, strict=True):
+        ids = [c.tool.id for c in ranked if not task.offered_tools or c.tool.id in task.offered_tools]
+        scores.append(TaskScore(task_id=task.id, tags=task.tags, metrics=_ranking_metrics(ids[: max(k, K)], task, k)))
+    return scores
 
 
 def _ranking_metrics(ranked: Sequence[str], task: Task, k: int) -> dict[str, float | None]:
