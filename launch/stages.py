@@ -72,7 +72,10 @@ class Stages:
             if not path.is_file():
                 rollouts = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
                 write_evaluation(path, rollouts, [self._rewards(found) for found in rollouts])
-            scores[split] = read_scores(path)
+            found = read_scores(path)
+            if not self.config.executes:  # no episode could pass, and none failed to
+                found = [replace(score, metrics={**score.metrics, "pass_rate": None}) for score in found]
+            scores[split] = found
         return scores
 
     def evaluation_tasks(self, split: str) -> tuple[Task, ...]:
