@@ -108,10 +108,12 @@ class RayPool:
         return [result for result in rollouts if result is not None]
 
     def close(self) -> None:
-        """Stop the workers and the cluster."""
-        with suppress(self._ray.exceptions.RayError):  # one that hangs or is dead is ended with the cluster
-            self._ray.get([worker.close.remote() for worker in self._workers], timeout=_CLOSE_S)
-        self._ray.shutdown()
+        """Stop the workers and the cluster; again, nothing: by then the process may have another cluster."""
+        workers, self._workers = self._workers, []
+        if workers:
+            with suppress(self._ray.exceptions.RayError):  # one that hangs or is dead is ended with the cluster
+                self._ray.get([worker.close.remote() for worker in workers], timeout=_CLOSE_S)
+            self._ray.shutdown()
 
     def _start(self) -> Any:
         return self._actor.remote(self._reference)
