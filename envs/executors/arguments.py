@@ -1,17 +1,16 @@
 """Arguments held against a tool's JSON schema before anything runs.
 
-A schema's patterns are searched for within a bound of time: they and the arguments come from others, and a pattern such
-as "(a+)+b" may take Python's `re` hours.
+A schema's patterns are searched for within a bound of time: they and the arguments come from others.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
+from envs.patterns import found_in
 from retriever.tools import ToolDoc
 
 _KEPT = 4096  # validators
@@ -45,10 +44,7 @@ def _validator(parameters: Mapping[str, Any]) -> Any:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    try:
-        return regex.search(pattern, text, timeout=_PATTERN_S) is not None
-    except (TimeoutError, regex.error):
-        return False
+    return found_in(pattern, text, within_s=_PATTERN_S)
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
