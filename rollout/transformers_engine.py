@@ -19,7 +19,7 @@ from transformers import Cache
 from retriever.base.errors import InfraError, IntegrityError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
-from rollout.types import Completion, FinishReason
+from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.weights import WeightUpdate, weights_hash
 
 _ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
@@ -98,7 +98,7 @@ class TransformersEngine:
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._loop: asyncio.Task[None] | None = None
-        self.prefilled_tokens = self.decoded_tokens = 0
+        self.prefilled_tokens = self.decoded_tokens = self.cached_tokens = 0
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Sample one turn. Raises InfraError when the model failed."""
@@ -107,6 +107,17 @@ class TransformersEngine:
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._serve())
         return await job.done
+
+    def status(self) -> RolloutStatus:
+        """What is asked of it and what it has done."""
+        return RolloutStatus(
+            policy_version=self.policy_version,
+            running=len(self._running),
+            waiting=len(self._waiting),
+            prefilled_tokens=self.prefilled_tokens,
+            decoded_tokens=self.decoded_tokens,
+            cached_tokens=self.cached_tokens,
+        )
 
     def close_session(self, session: str) -> None:
         """Free the session's row."""
@@ -181,6 +192,7 @@ class TransformersEngine:
             ids = list(job.request.ids[:-1])  # the last token is the first decode step's
             kept = len(held) if held == ids[: len(held)] else 0
             self._sessions[job.request.session] = (job.row, ids)
+            self.cached_tokens += kept
             if new := ids[kept:]:
                 # Powers of two: short observations are not padded to the width of long prompts.
                 width = max(_ROW_MULTIPLE, 1 << (len(new) - 1).bit_length())

@@ -15,10 +15,23 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the engine samples: from the whole distribution; `temperature` 0 is greedy."""
+    """How the engine samples; `temperature` 0 is greedy. Training samples from the whole distribution.
+
+    The truncations apply to softmax(logits / temperature) in the order top_k, top_p, min_p, each to what is left.
+    """
 
     temperature: float = 1.0
     max_new_tokens: int = 256
+    top_p: float = 1.0  # the most likely tokens that together reach it; 1: all
+    top_k: int = 0  # 0: all
+    min_p: float = 0.0  # of the most likely token's probability; 0: all
+    stop_ids: tuple[int, ...] = ()  # tokens that end a completion, beside the end-of-turn token
+    stop: tuple[str, ...] = ()  # strings that end a completion once its text holds one; the token that completes it is kept
+
+    @property
+    def truncated(self) -> bool:
+        """Whether tokens that the policy could sample never come: its log-probs are then not the behaviour's."""
+        return (self.top_p, self.top_k, self.min_p) != (1.0, 0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +112,15 @@ class TaskRollouts:
     task: Task
     retrieval: tuple[Trajectory, ...]  # G retrieval phases
     executions: tuple[Trajectory, ...]  # continuations of survivors; fewer, or none, when few pass the gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStatus:
+    """What one worker is doing, and what it has done since it was started."""
+
+    policy_version: int
+    running: int = 0  # requests that decode
+    waiting: int = 0  # requests that wait for a place in the engine
+    prefilled_tokens: int = 0
+    decoded_tokens: int = 0
+    cached_tokens: int = 0  # of contexts that were asked to go on: keys and values that were there already

@@ -21,7 +21,7 @@ from rollout.policy import load_model, load_tokenizer
 from rollout.pool import Progress
 from rollout.renderer import Renderer
 from rollout.transformers_engine import TransformersEngine
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 
 
@@ -77,6 +77,10 @@ class RolloutWorker:
         """End what runs the tools."""
         if self._executor is not None:
             await self._executor.close()
+
+    async def status(self) -> RolloutStatus:
+        """What it is doing; answered within an engine step, also while it collects."""
+        return self._engine.status()
 
     async def process_id(self) -> int:
         """The worker's process, for those who watch it or kill it."""
