@@ -26,7 +26,7 @@ class Sampling:
     top_k: int = 0  # 0: all
     min_p: float = 0.0  # of the most likely token's probability; 0: all
     stop_ids: tuple[int, ...] = ()  # tokens that end a completion, beside the end-of-turn token
-    stop: tuple[str, ...] = ()  # strings that end a completion once its text holds one; the token that completes it is kept
+    stop: tuple[str, ...] = ()  # end a completion whose text holds one; the token that completes it is kept
 
     @property
     def truncated(self) -> bool:
