@@ -1,0 +1,55 @@
+"""From logits to tokens: one draw for each row, with its own temperature, truncation and random number.
+
+Not here: the random numbers themselves, which belong to requests.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rollout.types import Sampling
+
+
+def draw(logits: Tensor, samplings: Sequence[Sampling], uniform: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Tokens [B] and their log-probs [B] in nats, for `logits` [B, V] fp32 and a number in [0, 1) a row.
+
+    The log-probs are log_softmax(logits / temperature) of the whole distribution, whatever was cut off (DESIGN.md,
+    decision 6); those of greedy rows are at temperature 1.
+    """
+    device = logits.device
+    temperatures = torch.tensor([sampling.temperature or 1.0 for sampling in samplings], device=device)
+    logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
+    if all(sampling.temperature == 0 for sampling in samplings):
+        tokens = logits.argmax(-1)
+    else:
+        cumulative = _truncated(logprobs, samplings).double().exp().cumsum(-1)
+        at = torch.tensor(uniform, dtype=torch.float64).to(device) * cumulative[:, -1]
+        tokens = torch.searchsorted(cumulative, at[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        if any(sampling.temperature == 0 for sampling in samplings):
+            greedy = torch.tensor([sampling.temperature == 0 for sampling in samplings], device=device)
+            tokens = torch.where(greedy, logits.argmax(-1), tokens)
+    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+
+
+def _truncated(logprobs: Tensor, samplings: Sequence[Sampling]) -> Tensor:
+    """`logprobs` [B, V] with -inf for what a row's sampling leaves out: top_k first, then top_p, then min_p."""
+    cut = [row for row, sampling in enumerate(samplings) if sampling.truncated]
+    if not cut:
+        return logprobs
+    logprobs = logprobs.clone()
+    for row in cut:
+        sampling = samplings[row]
+        likely, order = logprobs[row].sort(descending=True, stable=True)
+        keep = torch.ones_like(likely, dtype=torch.bool)
+        if sampling.top_k:
+            keep[sampling.top_k :] = False
+        if sampling.top_p < 1.0:
+            shares = torch.where(keep, likely, -torch.inf).softmax(-1)
+            # A token stays while those before it do not reach top_p yet: the first one always.
+            keep &= shares.cumsum(-1) - shares < sampling.top_p
+        if sampling.min_p > 0.0:
+            keep &= likely.exp() >= sampling.min_p * likely[0].exp()
+        keep[0] = True
+        logprobs[row, order[~keep]] = -torch.inf
+    return logprobs
