@@ -100,7 +100,7 @@ def _rate(run: Callable[[int], None], batch: int, options: Any) -> float:
     return float(batch * (options.new - 1) / (many - one))
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def _seconds(run: Callable[[], object]) -> float:
     _wait()
     started = time.perf_counter()
     run()
