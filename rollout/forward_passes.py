@@ -97,7 +97,7 @@ class ForwardPasses:
         if self._graphs is None:
             self._cache.reserve(rounded(rows, ROW_MULTIPLE), length)
         else:  # all at once: graphs hold addresses
-            self._cache.reserve(self._rows, self._length + 1)
+            self._cache.reserve(self._rows, rounded(self._length + 1, _PREFILL_BUCKET))
 
     def _run(
         self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, row_index: Tensor, length: int
@@ -139,11 +139,11 @@ class _Graph:
         # Until the first replay every row writes where none holds anything: behind the longest context.
         self._ids = torch.zeros(count, 1, dtype=torch.long, device=device)
         self._positions = torch.full((count, 1), passes._cache.spare_position, dtype=torch.long, device=device)
-        every = torch.arange(count, device=device)
+        self._every = torch.arange(count, device=device)  # kept: a graph reads the addresses that it was captured with
 
         def step() -> Tensor:
             rows = slice(0, count)
-            output = passes._run(passes._network, self._ids, self._positions, rows, every, length)
+            output = passes._run(passes._network, self._ids, self._positions, rows, self._every, length)
             return torch.Tensor(output.logits[:, -1])
 
         with torch.inference_mode():
