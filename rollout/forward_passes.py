@@ -4,6 +4,7 @@ On a GPU the decode step is a CUDA graph with static shapes: the Python of a ste
 as its kernels. Not here: what is to be prefilled or decoded, and sampling.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,18 @@ import torch
 from torch import Tensor
 
 from retriever.base.errors import UserError
+from rollout.fused_decoder import FusedDecoder, fused_decoder
 from rollout.row_cache import RowCache
+from rollout.sampling import draw, draw_whole, settings
+from rollout.types import Sampling
+
+_log = logging.getLogger(__name__)
 
 ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
 _LENGTH_BUCKET = 64
 # Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
 _PREFILL_BUCKET = 512
+_MOST_APART = 0.1  # mean difference of two ways to compute the same in bfloat16, in standard deviations: 0.01 is usual
 _GRAPH_LENGTH = 256  # the shortest cache length that a graph is made for
 
 
@@ -33,8 +40,10 @@ class ForwardPasses:
         self._rows, self._length, self._deterministic = rows, length, deterministic
         self._cache = RowCache(config.num_hidden_layers)
         self._graphs: dict[tuple[int, int], _Graph] | None = None
+        self._fused: FusedDecoder | None = None
         if graphs and self.device.type == "cuda":
             self._graphs, self._graph_pool = {}, torch.cuda.graph_pool_handle()
+            self._fused = fused_decoder(self._network)
 
     @property
     def device(self) -> torch.device:
@@ -61,25 +70,30 @@ class ForwardPasses:
             # Without the head: nobody samples here. A request's last token is its first decode step's.
             self._run(self._network.base_model, padded, positions, index.to(self.device), index, length)
 
-    def decode(self, tokens: Mapping[int, int], held: Sequence[int]) -> Tensor:
-        """One token each for the rows of `tokens` (row → token); their logits [len(tokens), V] fp32, in that order.
+    def decode(
+        self, tokens: Mapping[int, int], held: Sequence[int], samplings: Sequence[Sampling], uniform: Sequence[float]
+    ) -> tuple[list[int], list[float]]:
+        """Run one token each for the rows of `tokens` (row → token), and draw the next; those and their log-probs.
 
         `held`: of every row, how many positions it holds; the token comes behind them. Rows in between ride along:
-        what they write there, the next pass over them overwrites.
+        what they write there, the next pass over them overwrites. `samplings`, `uniform`: see `sampling.draw`.
         """
-        count, length = max(tokens) + 1, 1 + max(held[row] for row in tokens)
-        if self._graphs is None:
+        rows = list(tokens)
+        count, length = max(rows) + 1, 1 + max(held[row] for row in rows)
+        ids = list(tokens.values())
+        with torch.inference_mode():
+            if self._graphs is not None:
+                return self._graph(count, length).replay(rows, ids, held, samplings, uniform)
             if self._deterministic:
                 count, length = rounded(count, ROW_MULTIPLE), rounded(length, _LENGTH_BUCKET)
-            ids, positions = _columns(tokens, held, count)
+            positions = torch.zeros(count, 1, dtype=torch.long)  # rows that nobody knows hold nothing
+            positions[: len(held), 0] = torch.tensor(held[:count])
+            inputs = torch.zeros(count, 1, dtype=torch.long)
+            inputs[rows, 0] = torch.tensor(ids)
             self._reserve(count, max(length, 1 + int(positions.max())))
-            with torch.inference_mode():
-                logits = self._run(self._network, ids, positions, slice(0, count), torch.arange(count), length).logits[
-                    :, -1
-                ]
-        else:
-            logits = self._graph(count, length).replay(tokens, held)
-        return torch.Tensor(logits[torch.tensor(list(tokens), device=self.device)].float())
+            output = self._run(self._network, inputs, positions, slice(0, count), torch.arange(count), length)
+            drawn, logprobs = draw(output.logits[rows, -1].float(), samplings, uniform)
+            return drawn.tolist(), logprobs.tolist()
 
     def copy(self, source: int, target: int, begin: int, end: int) -> None:
         """Positions `begin` to `end` of one row's keys and values into another row."""
@@ -124,56 +138,91 @@ class ForwardPasses:
         """The graph that serves so many rows and that length, made when it is first needed."""
         assert self._graphs is not None
         key = (_graph_rows(count, self._rows), _graph_length(length, self._length))
+        if not self._graphs:
+            self._check_fused()
         if key not in self._graphs:
-            self._reserve(*key)
             self._graphs[key] = _Graph(self, *key)
         return self._graphs[key]
 
+    def _decoded(self, ids: Tensor, positions: Tensor, rows: Tensor, length: int) -> Tensor:
+        """Logits [B, V] of one token [B] for each of the first rows, on the model's device."""
+        if self._fused is not None:
+            return self._fused.logits(ids, positions, rows, self._cache, length)
+        first = slice(0, len(rows))
+        return torch.Tensor(
+            self._run(self._network, ids[:, None], positions[:, None], first, rows, length).logits[:, -1]
+        )
+
+    def _check_fused(self) -> None:
+        """Two ways to compute one step must agree: a model may only look like its family."""
+        if self._fused is None:
+            return
+        count, length = min(4, self._rows), 64
+        ids = torch.arange(1, count + 1, device=self.device)
+        positions = torch.full_like(ids, self._cache.spare_position)  # nothing that counts stands there
+        fused = self._decoded(ids, positions, ids - 1, length)
+        stored = self._cache.at(positions[0], count)
+        decoder, self._fused = self._fused, None
+        plain = self._decoded(ids, positions, ids - 1, length)
+        apart = [(fused, plain), *zip(stored, self._cache.at(positions[0], count), strict=True)]
+        if all(float((a - b).float().abs().mean()) <= _MOST_APART * float(b.float().std()) for a, b in apart):
+            self._fused = decoder
+        else:
+            _log.warning(
+                "the model is not of Llama's family, though it looks like it: it decodes without fused kernels"
+            )
+
 
 class _Graph:
-    """A captured decode step of the first `count` rows, which reads `length` positions."""
+    """A captured decode step of the first `count` rows, which reads `length` positions, and the draw of the next."""
 
     def __init__(self, passes: ForwardPasses, count: int, length: int) -> None:
         device = passes.device
-        self._count = count
-        # Until the first replay every row writes where none holds anything: behind the longest context.
-        self._ids = torch.zeros(count, 1, dtype=torch.long, device=device)
-        self._positions = torch.full((count, 1), passes._cache.spare_position, dtype=torch.long, device=device)
-        self._every = torch.arange(count, device=device)  # kept: a graph reads the addresses that it was captured with
+        self._count, self._spare = count, passes._cache.spare_position
+        # A graph reads the addresses that it was captured with. Ids, positions, temperatures, greedy or not and random
+        # numbers travel as one: in fp64 each is exact.
+        self._inputs = torch.zeros(5, count, dtype=torch.float64, device=device)
+        self._staged = torch.zeros(5, count, dtype=torch.float64, pin_memory=True)
+        self._rows = torch.arange(count, device=device)
+        self._inputs[1], self._inputs[2] = self._spare, 1.0
 
-        def step() -> Tensor:
-            rows = slice(0, count)
-            output = passes._run(passes._network, self._ids, self._positions, rows, self._every, length)
-            return torch.Tensor(output.logits[:, -1])
+        def step() -> tuple[Tensor, Tensor]:
+            ids, positions, greedy = self._inputs[0].long(), self._inputs[1].long(), self._inputs[3].bool()
+            logits = passes._decoded(ids, positions, self._rows, length).float()
+            tokens, logprobs = draw_whole(logits, self._inputs[2].float(), greedy, self._inputs[4])
+            return logits, torch.stack([tokens.double(), logprobs.double()])
 
-        with torch.inference_mode():
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):  # libraries make their workspaces in the first run, not while capturing
-                step()
-            torch.cuda.current_stream().wait_stream(stream)
-            self._captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._captured, pool=passes._graph_pool):  # one at a time: they share memory
-                self._logits = step()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # what is compiled or needs a workspace has it before it is captured
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._captured, pool=passes._graph_pool):  # one at a time: they share memory
+            self._logits, self._drawn = step()
 
-    def replay(self, tokens: Mapping[int, int], held: Sequence[int]) -> Tensor:
-        """[count, V], which the next replay overwrites."""
-        ids, positions = _columns(tokens, held, self._count)
-        with torch.inference_mode():
-            self._ids.copy_(ids)
-            self._positions.copy_(positions)
-            self._captured.replay()
-        return self._logits
-
-
-def _columns(tokens: Mapping[int, int], held: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """Ids and positions [count, 1] of the first `count` rows; rows that nobody knows hold nothing."""
-    ids, positions = torch.zeros(2, count, 1, dtype=torch.long)
-    known = torch.tensor(held[:count])
-    positions[: len(known), 0] = known
-    rows = list(tokens)
-    ids[rows, 0] = torch.tensor(list(tokens.values()))
-    return ids, positions
+    def replay(
+        self,
+        rows: Sequence[int],
+        ids: Sequence[int],
+        held: Sequence[int],
+        samplings: Sequence[Sampling],
+        uniform: Sequence[float],
+    ) -> tuple[list[int], list[float]]:
+        """See `ForwardPasses.decode`."""
+        staged, known = self._staged, min(self._count, len(held))
+        staged[1, :known] = torch.tensor(held[:known], dtype=torch.float64)
+        staged[1, known:] = self._spare
+        temperatures, greedy, numbers = settings(samplings, uniform)
+        for line, values in zip((0, 2, 3, 4), (torch.tensor(ids), temperatures, greedy, numbers), strict=True):
+            staged[line, rows] = values.double()
+        self._inputs.copy_(staged, non_blocking=True)
+        self._captured.replay()
+        if any(sampling.truncated for sampling in samplings):
+            drawn, logprobs = draw(self._logits[rows], samplings, uniform)
+            return drawn.tolist(), logprobs.tolist()
+        tokens, logprobs = self._drawn[:, rows].tolist()
+        return [int(token) for token in tokens], logprobs
 
 
 def _graph_rows(count: int, most: int) -> int:

@@ -58,6 +58,13 @@ class RowCache(Cache):
                     grown = self._allocated(store, layer, tensor)
                     grown[target, :, begin:end] = grown[source, :, begin:end]
 
+    def at(self, position: Any, rows: int) -> tuple[Tensor, Tensor]:
+        """Copies of the last layer's keys and values [rows, heads, head_dim] of the first rows at one position."""
+        keys, values = self.keys[-1], self.values[-1]
+        assert keys is not None, "nothing was stored yet"
+        assert values is not None
+        return keys[:rows, :, position].clone(), values[:rows, :, position].clone()
+
     def release(self) -> None:
         """Give the memory back; the next pass allocates anew."""
         self.keys = [None] * len(self.keys)

@@ -17,18 +17,32 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], uniform: Sequence[float]
     The log-probs are log_softmax(logits / temperature) of the whole distribution, whatever was cut off (DESIGN.md,
     decision 6); those of greedy rows are at temperature 1.
     """
-    device = logits.device
-    temperatures = torch.tensor([sampling.temperature or 1.0 for sampling in samplings], device=device)
+    temperatures, greedy, numbers = (t.to(logits.device) for t in settings(samplings, uniform))
     logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
-    if all(sampling.temperature == 0 for sampling in samplings):
-        tokens = logits.argmax(-1)
-    else:
-        cumulative = _truncated(logprobs, samplings).double().exp().cumsum(-1)
-        at = torch.tensor(uniform, dtype=torch.float64).to(device) * cumulative[:, -1]
-        tokens = torch.searchsorted(cumulative, at[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-        if any(sampling.temperature == 0 for sampling in samplings):
-            greedy = torch.tensor([sampling.temperature == 0 for sampling in samplings], device=device)
-            tokens = torch.where(greedy, logits.argmax(-1), tokens)
+    return _chosen(logits, logprobs, _truncated(logprobs, samplings), greedy, numbers)
+
+
+def settings(samplings: Sequence[Sampling], uniform: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Temperatures [B] fp32 (1 for greedy rows), which rows are greedy [B], and the random numbers [B] fp64."""
+    return (
+        torch.tensor([sampling.temperature or 1.0 for sampling in samplings], dtype=torch.float32),
+        torch.tensor([sampling.temperature == 0 for sampling in samplings]),
+        torch.tensor(uniform, dtype=torch.float64),
+    )
+
+
+def draw_whole(logits: Tensor, temperatures: Tensor, greedy: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """`draw` from `settings` as tensors, where nothing is truncated: a CUDA graph can hold it."""
+    logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
+    return _chosen(logits, logprobs, logprobs, greedy, uniform)
+
+
+def _chosen(logits: Tensor, logprobs: Tensor, kept: Tensor, greedy: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the random number falls in the cumulated probabilities of `kept`, or the likeliest token."""
+    cumulative = kept.double().exp().cumsum(-1)
+    at = (uniform * cumulative[:, -1])[:, None]
+    drawn = torch.searchsorted(cumulative, at, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    tokens = torch.where(greedy, logits.argmax(-1), drawn)
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
 
 

@@ -19,7 +19,6 @@ from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.forward_passes import ROW_MULTIPLE, ForwardPasses, rounded
 from rollout.row_cache import rows_that_fit
-from rollout.sampling import draw
 from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.weights import WeightUpdate, load_update
 
@@ -301,11 +300,14 @@ class TransformersEngine:
         for job in jobs:
             assert job.row is not None
             tokens[job.row.index] = job.ids[-1] if job.ids else job.request.ids[-1]
-        held = [len(row.ids) for row in self._rows]
-        logits = self._passes.decode(tokens, held)
+        drawn, logprobs = self._passes.decode(
+            tokens,
+            [len(row.ids) for row in self._rows],
+            [job.request.sampling for job in jobs],
+            [job.random.random() for job in jobs],
+        )
         self.decoded_tokens += len(jobs)
-        drawn, logprobs = draw(logits, [job.request.sampling for job in jobs], [job.random.random() for job in jobs])
-        for job, token, logprob in zip(jobs, drawn.tolist(), logprobs.tolist(), strict=True):
+        for job, token, logprob in zip(jobs, drawn, logprobs, strict=True):
             assert job.row is not None
             job.row.ids.append(tokens[job.row.index])
             job.row.used = self._step
