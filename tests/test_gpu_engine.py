@@ -1,4 +1,4 @@
-"""The engine on a GPU: its graphs, its kernel and its fused decoder against plain forward passes. Skipped without one."""
+"""The engine on a GPU: graphs, kernel and fused decoder against plain forward passes. Skipped where there is none."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,6 @@ from rollout.engine import GenerationRequest
 from rollout.policy import load_model
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Completion, Sampling
-from tests.ranks_main import tiny_policy
 from train.nano.base import base_path
 
 pytestmark = [
@@ -37,7 +36,7 @@ def played(model: Any, config: RolloutConfig, sampling: Sampling) -> list[list[t
 
     async def one(index: int) -> list[tuple[tuple[int, ...], Completion]]:
         random, turns = Random(index), []
-        ids = tuple([*range(300, 300 + 40 * (index % 3)), *(random.randrange(2000) for _ in range(5 + 17 * index))])
+        ids = (*range(300, 300 + 40 * (index % 3)), *(random.randrange(2000) for _ in range(5 + 17 * index)))
         for turn in range(3):
             request = GenerationRequest(session=str(index), ids=ids, sampling=sampling, seed=10 * index + turn)
             completion = await engine.generate(request)
@@ -76,7 +75,7 @@ def test_logprobs_are_those_of_a_forward_pass(lora: bool, graphs: bool) -> None:
 
 
 def test_graphs_give_the_tokens_of_generate() -> None:
-    model = tiny_policy(hidden=64)[0].to("cuda")
+    model = nano()
     for episode in played(model, CONFIG, Sampling(temperature=0.0, max_new_tokens=16)):
         for ids, completion in episode:
             prompt = torch.tensor([ids], device="cuda")
