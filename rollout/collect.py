@@ -129,7 +129,9 @@ class _Play:
         seed: int,
         places: asyncio.Semaphore,
     ) -> None:
-        self._of, self._task, self._search = collector, task, _offering(task.offered_tools, search)
+        later = frozenset(tool.id for request in task.requests for tool in request.new_tools)
+        self._of, self._task = collector, task
+        self._search = _offering(task.offered_tools, _hiding(later, search))
         self._sampling, self._places = sampling, places
         self._seed = derive_seed(seed, task.id)
 
@@ -196,7 +198,7 @@ class _Play:
         of, parent = self._of, retrieved.trajectory
         assert of._executor is not None, "an execution was planned where nothing can be executed"
         id = f"{self._task.id}/x{index}"
-        async with of._executor.session() as executor:
+        async with of._executor.session(self._task) as executor:
             env = ExecutionPhase(
                 task=self._task, toolset=retrieved.toolset, executor=executor, config=of._env, view=retrieved.view
             )
@@ -267,4 +269,7 @@ class _Play:
             )
             if observation.stop is not None:
                 return observation.stop
-            context.pending = renderer.observation_ids(observation.texts)
+            if observation.request is None:
+                context.pending = renderer.observation_ids(observation.texts)
+            else:
+                context.pending = renderer.request_ids(observation.request)

@@ -43,17 +43,26 @@ class Expert:
         """The next message of a context."""
         (_, system), (_, instruction), *rest = messages
         task = self._tasks[_key(instruction)]
-        results = [text for role, content in rest if role == "user" for _, text in _RESULT.findall(content)]
+        heard = [content for role, content in rest if role == "user"]
+        results = [text for content in heard for _, text in _RESULT.findall(content)]
         schemas = _schemas(system)
         for position, text in enumerate(results):
             if found := _schemas(text):  # context: append; what came before is the retrieval phase
                 schemas, results = found, results[position + 1 :]
                 break
-        return self._execute(task, schemas, results) if schemas else self._retrieve(task, results)
+        if not schemas:
+            return self._retrieve(task, results)
+        if not task.requests:
+            return self._execute(task, task.gold_calls or (), schemas, results)
+        later = [place for place, content in enumerate(heard) if not _RESULT.search(content)]
+        for place in later:
+            schemas |= _schemas(heard[place])
+        since = [text for content in heard[later[-1] :] for _, text in _RESULT.findall(content)] if later else results
+        return self._execute(task, task.requests[len(later)].gold_calls, schemas, since)
 
     def _retrieve(self, task: Task, results: Sequence[str]) -> PolicyMessage:
         careful = derive_random("careful", task.id).random() < self._skill
-        queries = task.expert_queries or (task.instruction,)
+        queries = task.expert_queries or (task.asked,)
         if not careful:
             queries = queries[:1]
         if len(results) < len(queries):
@@ -78,8 +87,9 @@ class Expert:
                 chosen += spare[:needless]  # what ranked highest: a habit that can be imitated, and unlearned
         return _call(SELECT, {"names": chosen or spare[:1] or ["none"]})
 
-    def _execute(self, task: Task, schemas: Mapping[str, dict[str, Any]], results: Sequence[str]) -> PolicyMessage:
-        calls = task.gold_calls or ()
+    def _execute(
+        self, task: Task, calls: Sequence[ToolCall], schemas: Mapping[str, dict[str, Any]], results: Sequence[str]
+    ) -> PolicyMessage:
         if len(results) < len(calls):
             call = calls[len(results)]
             schema = schemas.get(shown_description(self._tools[call.name], self._env))
@@ -94,14 +104,18 @@ def _by_instruction(tasks: Sequence[Task]) -> dict[str, Task]:
     """Raises UserError for two tasks that read the same and want different tools or answers."""
     found: dict[str, Task] = {}
     for task in tasks:
-        other = found.setdefault(_key(task.instruction), task)
-        wanted = [(one.gold_tools, one.gold_calls, one.gold_answer, one.expert_queries) for one in (task, other)]
-        if wanted[0] != wanted[1]:
-            raise UserError(
-                f"tasks {other.id!r} and {task.id!r} have the same instruction and not the same gold, so that nobody "
-                "could know which is meant; reword one of the two"
-            )
+        for read in {task.asked, task.instruction}:  # of a dialogue, execution begins with the first request alone
+            other = found.setdefault(_key(read), task)
+            if _wanted(task) != _wanted(other):
+                raise UserError(
+                    f"tasks {other.id!r} and {task.id!r} have the same instruction and not the same gold, so that "
+                    "nobody could know which is meant; reword one of the two"
+                )
     return found
+
+
+def _wanted(task: Task) -> tuple[object, ...]:
+    return task.gold_tools, task.gold_calls, task.gold_answer, task.expert_queries, task.requests
 
 
 def _key(instruction: str) -> str:

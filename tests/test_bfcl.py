@@ -13,9 +13,10 @@ import pytest
 
 from envs.datasets.bfcl import NO_CALL, SOME_CALL, WITH_GOLD_CALLS, Bfcl, concrete, read_bfcl
 from envs.datasets.bfcl_dialogues import MULTI_TURN, STATEFUL, BfclDialogue, BfclDialogues, read_dialogues
+from envs.datasets.bfcl_episodes import dialogue_task
 from envs.datasets.bfcl_files import BfclFiles
 from envs.datasets.user_files import read_tasks
-from envs.executors.bfcl_state import BfclStateBackend, load_classes, state_differences
+from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import AllowedCall, AnswerCheck, ToolCall, ToolStatus
 from launch.fetching import WHEEL
@@ -275,19 +276,19 @@ class TestStatefulBackend:
         self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read, dialogue, root = small
-        bump = read.catalogue["bfcl/GorillaFileSystem.bump"]
-        backend = BfclStateBackend(load_apart(monkeypatch, root), dialogue)
+        bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(dialogue, read.catalogue)
+        backend = BfclStateBackend(load_apart(monkeypatch, root))
 
         async def play() -> None:
-            async with backend.session() as one, backend.session() as other:
+            async with backend.session(task) as one, backend.session(task) as other:
                 assert (await one.run(bump, {"by": 2}, timeout_s=5)).text == '{"count": 7}'
                 assert (await other.run(bump, {"by": 1}, timeout_s=5)).text == '{"count": 6}'
-                assert one.state() == {"GorillaFileSystem": {"count": 7}}
-                assert state_differences(one.state(), other.state()) == ["GorillaFileSystem.count"]
-                await other.run(bump, {"by": 1}, timeout_s=5)
-                assert state_differences(one.state(), other.state()) == []
-            async with backend.session() as fresh:
-                assert fresh.state() == {"GorillaFileSystem": {"count": 5}}
+                assert await one.state() == {"GorillaFileSystem": {"count": 7}}
+                assert await other.state() == {"GorillaFileSystem": {"count": 6}}
+            async with backend.session(task) as fresh:
+                assert await fresh.state() == {"GorillaFileSystem": {"count": 5}}
+            async with backend.session() as nobodys:
+                assert (await nobodys.run(bump, {"by": 2}, timeout_s=5)).status is ToolStatus.UNKNOWN_TOOL
 
         asyncio.run(play())
 
@@ -296,12 +297,12 @@ class TestStatefulBackend:
     ) -> None:
         read, _, root = small
         (long,) = read.dialogues["multi_turn_long_context"]
-        bump = read.catalogue["bfcl/GorillaFileSystem.bump"]
+        bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(long, read.catalogue)
 
         async def play() -> None:
-            async with BfclStateBackend(load_apart(monkeypatch, root), long).session() as one:
+            async with BfclStateBackend(load_apart(monkeypatch, root)).session(task) as one:
                 await asyncio.gather(*(one.run(bump, {"by": 1}, timeout_s=5) for _ in range(50)))
-                assert one.state() == {"GorillaFileSystem": {"count": 1055}}
+                assert await one.state() == {"GorillaFileSystem": {"count": 1055}}
 
         asyncio.run(play())
 
@@ -309,11 +310,12 @@ class TestStatefulBackend:
         self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read, dialogue, root = small
-        backend = BfclStateBackend(load_apart(monkeypatch, root), dialogue)
+        backend = BfclStateBackend(load_apart(monkeypatch, root))
+        task = dialogue_task(dialogue, read.catalogue)
         foreign = ToolDoc(id="bfcl/MathAPI.add", name="add", description="", parameters={}, origin="bfcl")
 
         async def play() -> list[tuple[ToolStatus, str]]:
-            async with RoutedExecutor({"bfcl": backend}, CallLimits()).session() as executor:
+            async with RoutedExecutor({"bfcl": backend}, CallLimits()).session(task) as executor:
                 tools = [*(read.catalogue[f"bfcl/GorillaFileSystem.{name}"] for name in ("fail", "refuse")), foreign]
                 results = [await executor.call(tool, {}) for tool in tools]
                 wrong = await executor.call(read.catalogue["bfcl/GorillaFileSystem.bump"], {"by": "two"})

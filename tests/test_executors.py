@@ -14,7 +14,7 @@ from envs.executors.arguments import invalid_arguments
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.routed import CallLimits, RoutedExecutor, cut
-from envs.types import ToolResult, ToolStatus
+from envs.types import Task, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -54,14 +54,14 @@ class Scripted(Stateless):
         return Reply(text=f"{arguments['x']}" * (1000 if tool.name == "chatter" else 1), served_from="replay")
 
 
-class Counting:
+class Counting(Stateless):
     """Counts up within a session; knows how many are open."""
 
     def __init__(self) -> None:
         self.open, self.value, self.closed = 0, 0, False
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["Counting"]:
+    async def session(self, task: Task | None = None) -> AsyncIterator[Any]:
         self.open += 1
         try:
             yield Counting()

@@ -248,6 +248,8 @@ def flat_numbers(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float
 
 def _observed(turn: Turn) -> list[str]:
     lines = [f"    → {_indented(text)}" for text in turn.observation.texts]
+    if turn.observation.request is not None:
+        lines.append(f"    user: {_indented(turn.observation.request)}")
     if turn.observation.format_error:
         lines.append(f"    ! format error: {_indented(turn.observation.format_error)}")
     return lines

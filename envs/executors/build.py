@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from envs.chat_client import ChatClient
 from envs.config import EnvConfig
 from envs.executors.backend import Backend
+from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.config import ExecutorConfig, RecordConfig
 from envs.executors.faults import Faulty
 from envs.executors.http_tools import OpenApiTools, VirtualServer
@@ -38,6 +39,8 @@ def build_executor(
     if config.record is not None:
         for origin in (*live, *sorted({*origins} - live.keys())):  # what records goes first: it makes the file
             backends[origin] = _recorded(live.get(origin), config.record, stateful=origin in stateful)
+    if config.bfcl is not None:  # after the record: same calls, same replies, and its state is to be seen
+        backends["bfcl"] = BfclStateBackend(load_classes(config.bfcl))
     if config.faults is not None:
         backends = {origin: Faulty(backend, config.faults) for origin, backend in backends.items()}
     if not backends:

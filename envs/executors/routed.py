@@ -10,7 +10,7 @@ from typing import Any
 
 from envs.executors.arguments import ArgumentCheck
 from envs.executors.backend import Backend, Reply
-from envs.types import ToolCall, ToolResult, ToolStatus
+from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -48,11 +48,17 @@ class RoutedExecutor:
         self._places = _Places({origin: (fewer or {}).get(origin, limits.concurrency) for origin in backends})
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["RoutedExecutor"]:
-        """See `Executor`."""
+    async def session(self, task: Task | None = None) -> AsyncIterator["RoutedExecutor"]:
+        """See `Executor`. Raises UserError for a task that begins in a state which nothing here has."""
+        if task is not None and (missing := task.initial_state.keys() - self._backends.keys()):
+            raise UserError(
+                f"task {task.id!r} begins in a state of the tools of origin {min(missing)!r}, and nothing here runs "
+                f"them; switch on executor.{min(missing)}"
+            )
         async with AsyncExitStack() as stack:
             own = {
-                origin: await stack.enter_async_context(backend.session()) for origin, backend in self._backends.items()
+                origin: await stack.enter_async_context(backend.session(task))
+                for origin, backend in self._backends.items()
             }
             episode = RoutedExecutor(own, self._limits)
             episode._check, episode._places = self._check, self._places
@@ -76,6 +82,11 @@ class RoutedExecutor:
             latency_s=time.perf_counter() - started,
             served_from=reply.served_from,
         )
+
+    async def state(self) -> Mapping[str, Any]:
+        """See `Executor`."""
+        states = {origin: await backend.state() for origin, backend in self._backends.items()}
+        return {origin: state for origin, state in states.items() if state}
 
     async def close(self) -> None:
         """See `Executor`."""
@@ -120,6 +131,15 @@ class _Places:
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters that UTF-8 can carry, the loss marked."""
     if len(text) > limit:
-        marker = f"… [cut from {len(text)} characters]"
+        marker = _marker(text)
         text = (text[: max(0, limit - len(marker))] + marker)[:limit]
     return text.encode(errors="replace").decode()
+
+
+def reads_as(text: str, whole: str) -> bool:
+    """Whether `text` is what a policy reads of `whole`, `cut` or not."""
+    return text == cut(whole, len(whole)) or (len(text) > len(_marker(whole)) and text == cut(whole, len(text)))
+
+
+def _marker(text: str) -> str:
+    return f"… [cut from {len(text)} characters]"
