@@ -6,6 +6,7 @@ use in the state. Each is a task, tagged with its category. In open retrieval th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -26,22 +27,30 @@ _TIMEOUT_S = 60.0  # of a gold call
 def dialogue_tasks(read: BfclDialogues, classes: Mapping[str, type], *, train_share: float = 0.0) -> DataSet:
     """The tasks of all dialogues, split `SPLIT`, but for `train_share` of the scenarios: of those all four are "train".
 
-    `classes`: of `load_classes`. Left out are dialogues with a gold call that the schema of its own function refuses:
-    no call of a policy would get there either.
+    `classes`: of `load_classes`. Left out are dialogues that no policy could play as their gold calls do: see `_flaw`.
     """
-    tasks, refused = [], 0
+    tasks, left_out = [], Counter[str]()
     check = ArgumentCheck()
     for dialogue in (one for dialogues in read.dialogues.values() for one in dialogues):
-        calls = [call for turn in dialogue.turns for call in turn.gold]
-        if any(check.problem(read.catalogue[call.name], call.arguments) for call in calls):
-            refused += 1
+        if flaw := _flaw(dialogue, read.catalogue, check):
+            left_out[flaw] += 1
             continue
         number = dialogue.id.rpartition("_")[2]
         drawn = derive_random("bfcl dialogues", number).random() < train_share
         tasks.append(dialogue_task(dialogue, read.catalogue, split="train" if drawn else SPLIT))
-    left_out = {"dialogues with a gold call that does not fit its function's schema": refused} if refused else {}
     checked = asyncio.run(_with_gold(tasks, read.catalogue, BfclStateBackend(classes)))
     return DataSet(catalogue=read.catalogue, tasks=checked, left_out=left_out)
+
+
+def _flaw(dialogue: BfclDialogue, catalogue: Catalogue, check: ArgumentCheck) -> str | None:
+    there = set(dialogue.tools)
+    for turn in dialogue.turns:
+        there |= {*turn.added}
+        if any(call.name not in there for call in turn.gold):
+            return "dialogues left out: a gold call is of a function that is not there yet"
+        if any(check.problem(catalogue[call.name], call.arguments) for call in turn.gold):
+            return "dialogues left out: a gold call does not fit its function's schema"
+    return None
 
 
 def dialogue_task(dialogue: BfclDialogue, catalogue: Catalogue, *, split: str = SPLIT) -> Task:
