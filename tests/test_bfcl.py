@@ -13,7 +13,7 @@ import pytest
 
 from envs.datasets.bfcl import NO_CALL, SOME_CALL, WITH_GOLD_CALLS, Bfcl, concrete, read_bfcl
 from envs.datasets.bfcl_dialogues import MULTI_TURN, STATEFUL, BfclDialogue, BfclDialogues, read_dialogues
-from envs.datasets.bfcl_episodes import dialogue_task
+from envs.datasets.bfcl_episodes import SPLIT, dialogue_task, dialogue_tasks
 from envs.datasets.bfcl_files import BfclFiles
 from envs.datasets.user_files import read_tasks
 from envs.executors.bfcl_state import BfclStateBackend, load_classes
@@ -28,7 +28,7 @@ from retriever.tools import ToolDoc
 from rewards.answers import answer_score
 from rewards.ast_rules import ast_verdict
 from tests.benchmarks.bfcl_agreement import compare
-from tests.benchmarks.bfcl_dialogues import run_gold
+from tests.benchmarks.bfcl_dialogues import CHANGES, play_all, run_gold
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -395,19 +395,34 @@ class TestAsPublished:
         assert list(figures.calls.values()) == [1142, 1140, 1140, 1203]
         assert (figures.responses_differ, figures.states_differ) == (0, 0)
 
+    def test_dialogues_are_judged_as_the_package_judges_them(self, wheel: Path) -> None:
+        """Ten of them in all their variants, played rightly and not quite; the benchmark plays all 3,561."""
+        episodes, no_task = play_all(wheel, numbers=(0, 12, 49, 64, 90, 118, 141, 166, 173, 199))
+        assert no_task == 5  # 173 calls its function with a text for a number; 49 one that is not there yet
+        assert {(one.ours, one.theirs) for one in episodes if one.change == "gold"} == {(True, True)}
+        assert {one.ours for one in episodes if one.change == "a call left out"} == {False}
+        assert [(one.trajectory.id, one.change) for one in episodes if one.ours is not one.theirs] == []
+        assert {one.change for one in episodes} == set(CHANGES)
+
     def test_fetch_writes_what_a_run_reads(
         self, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if wheel.is_dir():
             pytest.skip("needs bfcl-eval: TOOLSCOUT_BFCL is a folder, and a wheel is what is checked")
         out = tmp_path / "bfcl"
-        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 0
+        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel), "--train-share", "0.5"]) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert "2,405 tools, 2,351 tasks of split test" in said
-        assert "in all 4,546 2,351" in said
-        catalogue = Catalogue.load(out / "tools.jsonl")
-        tasks = read_tasks(out / "tasks.jsonl", catalogue)
-        assert tasks == read_bfcl(BfclFiles(wheel)).tasks
+        assert "2,533 tools, 2,351 tasks of split test" in said
+        assert "in all 4,546 3,146" in said
+        assert "4 dialogues left out: a gold call does not fit its function's schema" in said
+        assert "1 dialogues left out: a gold call is of a function that is not there yet" in said
+        assert "392 dialogues of split dialogues and 403 of split train" in said
+        tasks = read_tasks(out / "tasks.jsonl", Catalogue.load(out / "tools.jsonl"))
+        assert tasks[:2351] == read_bfcl(BfclFiles(wheel)).tasks
+        read, classes = read_dialogues(BfclFiles(wheel)), load_classes(wheel)
+        assert tasks[2351:] == dialogue_tasks(read, classes, train_share=0.5).tasks
+        numbers = [{task.id.rpartition("_")[2] for task in tasks if task.split == name} for name in ("train", SPLIT)]
+        assert numbers[0] & numbers[1] == set()  # the variants of a scenario stay together
         assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 2
         assert "--overwrite" in capsys.readouterr().err
 

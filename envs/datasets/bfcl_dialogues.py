@@ -93,7 +93,7 @@ def _tool(function: dict[str, Any], class_name: str, place: Place) -> ToolDoc:
     return replace(
         tool,
         id=f"bfcl/{class_name}.{function['name']}",
-        description=f"{own} {of_class}".strip() if marked else tool.description,
+        description=f"{own.rstrip('. ')}. {of_class}".strip() if marked else tool.description,
         origin=ORIGIN,
         tags=(class_name,),
     )

@@ -74,6 +74,7 @@ def dialogue_task(dialogue: BfclDialogue, catalogue: Catalogue, *, split: str = 
         gold_calls=calls,
         tags=(dialogue.category,),
         offered_tools=dialogue.tools,
+        expert_queries=tuple(catalogue[tool_id].description.partition(". ")[0] for tool_id in gold),
         requests=requests,
         initial_state={
             ORIGIN: {

@@ -124,7 +124,7 @@ class _Line:
     def _request(self, field: str, entry: Any) -> Request:
         if not isinstance(entry, dict) or entry.keys() - set(_REQUEST_FIELDS):
             raise self._bad(f"expected an object with {', '.join(_REQUEST_FIELDS)}, got {entry!r}"[:200], field)
-        text, calls = entry.get("text"), entry.get("gold_calls") or []
+        text, calls = entry.get("text"), entry.get("gold_calls", [])
         if not isinstance(text, str) or not text.strip():
             raise self._bad(f"expected a text, got {text!r}; say what the user asks", f"{field}.text")
         if not isinstance(calls, list):

@@ -187,8 +187,7 @@ async def _episodes(
     tools = {tool.id: tool for tool in catalogue}
     trajectories = []
     for script, task in played:
-        queries = tuple(tools[tool_id].description.partition(" This tool")[0] for tool_id in task.gold_tools or ())
-        expert = Expert([replace(script, expert_queries=queries)], tools, env=ENV)
+        expert = Expert([script], tools, env=ENV)
         collector = Collector(
             engine=ScriptedEngine(renderer, expert),
             renderer=renderer,
