@@ -6,6 +6,7 @@ requests, for its tools are selected once; in execution each is made when the on
 message is answered with its reason and remembered as a format error; more than `max_format_errors` end the phase.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -183,7 +184,12 @@ class ExecutionPhase:
             return self._errors.observe(message.failure.reason)
         if message.answer is not None:
             return await self._answer()
-        results = tuple([await self._run(call) for call in message.calls[: self._config.max_calls - self._calls]])
+        allowed = message.calls[: self._config.max_calls - self._calls]
+        # Side by side: the executor keeps calls in order where one may read what another changed.
+        results = tuple(await asyncio.gather(*map(self._run, allowed)))
+        for result in results:
+            if result.status is ToolStatus.INFRA_ERROR:  # no reply to learn from: the episode is played again
+                raise InfraError(f"{result.call.name}: {result.text}")
         self._calls += len(message.calls)
         stop = StopReason.TURN_LIMIT if self._calls > self._config.max_calls else None
         return Observation(texts=tuple(result.text for result in results), results=results, stop=stop)
@@ -217,7 +223,4 @@ class ExecutionPhase:
         if problem is not None:
             asked = ToolCall(name=tool.id, arguments=arguments)
             return ToolResult(call=asked, status=ToolStatus.INVALID_ARGUMENTS, text=problem)
-        result = await self._executor.call(tool, arguments)
-        if result.status is ToolStatus.INFRA_ERROR:
-            raise InfraError(f"{tool.id}: {result.text}")  # no reply to learn from: the episode is played again
-        return result
+        return await self._executor.call(tool, arguments)

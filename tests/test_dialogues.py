@@ -143,7 +143,7 @@ async def search(query: str, k: int) -> Sequence[Candidate]:
 
 
 def executor(observation_chars: int = 1024) -> RoutedExecutor:
-    return RoutedExecutor({"bfcl": BACKEND}, CallLimits(observation_chars=observation_chars))
+    return RoutedExecutor({"bfcl": BACKEND}, CallLimits(observation_chars=observation_chars), in_order=("bfcl",))
 
 
 class TestRules:
@@ -185,6 +185,10 @@ class TestRules:
         bump = ("bump", {"by": 1})
         observed = self.play(self.calls(bump, bump), self.DONE, self.calls(bump, bump), self.calls(bump), max_calls=2)
         assert [observation.stop for observation in observed] == [None, None, None, StopReason.TURN_LIMIT]
+
+    def test_calls_of_one_message_change_the_state_in_their_order(self) -> None:
+        (observed,) = self.play(self.calls(*[("bump", {"by": number}) for number in range(1, 7)]))
+        assert observed.texts == tuple(f'{{"count": {count}}}' for count in (6, 8, 11, 15, 20, 26))
 
     def test_retrieval_shows_all_requests_and_execution_the_first(self) -> None:
         config, view = EnvConfig(), ToolView(EnvConfig(), seed=0)

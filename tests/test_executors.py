@@ -153,6 +153,23 @@ def test_calls_beyond_the_places_wait_and_waiting_is_not_their_time() -> None:
         assert {one.status for one in found} == {ToolStatus.OK}
 
 
+@pytest.mark.parametrize("in_order", [(), ("here",)])
+def test_calls_of_an_episode_run_side_by_side_but_where_order_matters(in_order: tuple[str, ...]) -> None:
+    backend = Scripted()
+    executor = RoutedExecutor({"here": backend}, CallLimits(), in_order=in_order)
+
+    async def episode() -> list[str]:
+        async with executor.session() as own:
+            calls = [own.call(tool("nap"), {"x": number}) for number in range(5)]
+            return [result.text for result in await asyncio.gather(*calls)]
+
+    async def two() -> list[list[str]]:
+        return list(await asyncio.gather(episode(), episode()))
+
+    assert asyncio.run(two()) == [["0", "1", "2", "3", "4"]] * 2
+    assert backend.most == (2 if in_order else 10)  # episodes do not wait for each other
+
+
 def test_each_episode_has_a_session_of_its_own_which_ends_with_it() -> None:
     backend = Counting()
     executor = RoutedExecutor({"here": backend}, CallLimits())

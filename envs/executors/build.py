@@ -55,7 +55,7 @@ def build_executor(
     )
     # a call that waits for a worker is not to be on its own time
     fewer = {} if config.python is None else {"python": min(config.python.workers, config.concurrency)}
-    return RoutedExecutor(backends, limits, fewer=fewer)
+    return RoutedExecutor(backends, limits, fewer=fewer, in_order={*stateful, "bfcl"})
 
 
 def _configured(config: ExecutorConfig, servers: Sequence[McpServerConfig]) -> dict[str, Backend]:

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,18 @@ class RoutedExecutor:
     """An `Executor` that runs a tool where its origin says."""
 
     def __init__(
-        self, backends: Mapping[str, Backend], limits: CallLimits, *, fewer: Mapping[str, int] | None = None
+        self,
+        backends: Mapping[str, Backend],
+        limits: CallLimits,
+        *,
+        fewer: Mapping[str, int] | None = None,
+        in_order: Collection[str] = (),
     ) -> None:
-        """`backends`: by the origin of the tools that they run; `fewer`: calls at a time of those that take less."""
-        self._backends, self._limits = backends, limits
+        """`backends`: by the origin of the tools that they run; `fewer`: calls at a time of those that take less;
+        `in_order`: those of which an episode's calls run one after another, for each may read what the last changed.
+        """
+        self._backends, self._limits, self._in_order = backends, limits, in_order
+        self._turns: dict[str, asyncio.Lock] = {}  # of the origins `in_order`, in a session
         self._check = ArgumentCheck()
         self._places = _Places({origin: (fewer or {}).get(origin, limits.concurrency) for origin in backends})
 
@@ -62,6 +70,7 @@ class RoutedExecutor:
             }
             episode = RoutedExecutor(own, self._limits)
             episode._check, episode._places = self._check, self._places
+            episode._turns = {origin: asyncio.Lock() for origin in self._in_order}
             yield episode
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
@@ -72,7 +81,7 @@ class RoutedExecutor:
         elif problem := self._check.problem(tool, arguments):
             reply = Reply(text=problem, status=ToolStatus.INVALID_ARGUMENTS)
         else:
-            async with self._places.of(tool.origin):
+            async with self._turns.get(tool.origin) or nullcontext(), self._places.of(tool.origin):
                 started = time.perf_counter()
                 reply = await self._reply(self._backends[tool.origin], tool, arguments)
         return ToolResult(
