@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from envs.datasets.bfcl_files import BfclFiles
 from envs.datasets.user_files import read_tasks
 from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import AllowedCall, AnswerCheck, ToolCall, ToolStatus
+from envs.types import AllowedCall, AnswerCheck, StopReason, ToolCall, ToolStatus
 from launch.fetching import WHEEL
 from launch.run import main
 from retriever.base.errors import DataError, UserError
@@ -27,8 +28,10 @@ from retriever.schemas import parameters_problem
 from retriever.tools import ToolDoc
 from rewards.answers import answer_score
 from rewards.ast_rules import ast_verdict
+from rollout.records import RecordReader
 from tests.benchmarks.bfcl_agreement import compare
 from tests.benchmarks.bfcl_dialogues import CHANGES, play_all, run_gold
+from train.evaluation.metrics import trajectory_metrics
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -425,6 +428,29 @@ class TestAsPublished:
         assert numbers[0] & numbers[1] == set()  # the variants of a scenario stay together
         assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 2
         assert "--overwrite" in capsys.readouterr().err
+
+
+ON_TWO_CORES = (
+    *("model.path=nano", "model.dtype=float32", "model.lora=false", "model.gradient_checkpointing=false"),
+    *("rollout.gpus_per_worker=0", "rollout.max_new_tokens=80", "retriever.kind=bm25", "tracking.wandb=false"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_policy_plays_dialogues_from_the_command_line(wheel: Path, tmp_path: Path) -> None:
+    """By the preset; the nano policy knows nothing of such tasks, and every one of its episodes is scored."""
+    out = tmp_path / "bfcl"
+    assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 0
+    places = (f"world.data={out}", f"executor.bfcl={wheel}", f"output_dir={tmp_path}", "evaluation.tasks_per_split=12")
+    command = [sys.executable, "-m", "launch.run", "eval", "bfcl_dialogues", *ON_TWO_CORES, *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    (file,) = (tmp_path / "bfcl_dialogues-eval" / "evaluation").glob("*/dialogues.jsonl.gz")
+    played = [record.trajectory for record in RecordReader(file)]
+    assert len(played) == 12
+    assert all(trajectory.task.requests and trajectory.stop is not StopReason.INFRA_FAILURE for trajectory in played)
+    assert [trajectory_metrics(trajectory)["pass_rate"] for trajectory in played] == [0.0] * 12
 
 
 def test_a_file_that_is_not_the_wheel_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
