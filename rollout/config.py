@@ -44,7 +44,7 @@ class RolloutConfig:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
-    deterministic: bool = True  # rows and cache lengths padded, so that tokens do not depend on batch neighbours
+    deterministic: bool = True  # on the CPU: passes are padded so that tokens do not depend on batch neighbours
     episode_timeout_s: float = 300.0
     infra_retries: int = 1  # whole-episode retries after a failure of ours
     max_lost_share: float = 0.1  # of a batch's episodes; more of them lost to failures of ours stop the run

@@ -81,6 +81,8 @@ class TransformersEngine:
         self._model = model.eval()
         self._stop_ids = frozenset(stop_ids)
         self._config, self._decode = config, decode
+        # A GPU's kernels promise nothing of the kind, whatever is padded.
+        self._deterministic = config.deterministic and next(model.parameters()).device.type == "cpu"
         rows = rows_that_fit(
             model.config.get_text_config(),
             max_rows=config.max_concurrent,
@@ -92,7 +94,7 @@ class TransformersEngine:
             model,
             rows=rows,
             length=config.max_context,
-            deterministic=config.deterministic,
+            deterministic=self._deterministic,
             graphs=config.cuda_graphs,
         )
         self._rows = [_Row(index) for index in range(rows)]
@@ -205,7 +207,7 @@ class TransformersEngine:
     def _row_for(self, job: _Job) -> _Row | None:
         """A row for a new context: the one that holds most of it already, or one to copy into; None while all work."""
         free = [row for row in self._rows if row.session is None and row.job is None]
-        idle = [] if free or self._config.deterministic else [row for row in self._rows if row.job is None]
+        idle = [] if free or self._deterministic else [row for row in self._rows if row.job is None]
         if not free and not idle:
             return None  # deterministic: what a context reads never depends on who else is there, so none gives way
         if not free:
@@ -232,7 +234,7 @@ class TransformersEngine:
         coming = row.job.prompt if row.job is not None else row.ids
         common = _common(coming, prompt)
         # A decode step may round otherwise than a prefill: whether a neighbour had decoded a token must not be seen.
-        return min(common, self._prefilled_by(row)) if self._config.deterministic else common
+        return min(common, self._prefilled_by(row)) if self._deterministic else common
 
     def _prefilled_by(self, row: _Row) -> int:
         if row.job is not None and row.prefilled == len(row.ids):
@@ -289,7 +291,7 @@ class TransformersEngine:
         """Copy what the donor holds; False: it is still being prefilled, and is waited for."""
         if (donor := job.donor) is None:
             return True
-        held = donor.row.ids[: donor.row.prefilled] if self._config.deterministic else donor.row.ids
+        held = donor.row.ids[: donor.row.prefilled] if self._deterministic else donor.row.ids
         common = min(donor.tokens, _common(held, job.prompt))
         if common < donor.tokens and donor.job is not None and donor.job in self._prefilling:
             return False
