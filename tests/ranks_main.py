@@ -115,7 +115,8 @@ class Recorded:
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
         """See `BatchSource`."""
         self.pushed.append(weights)
-        return GenerationBatch(index=index, updates=tuple(tuple(u) for u in self.batches[index]), metrics={})
+        updates = tuple(tuple(u) for u in self.batches[index])
+        return GenerationBatch(index=index, updates=updates, metrics={}, policy_version=weights.version)
 
 
 def recorded(model: Any) -> Recorded:

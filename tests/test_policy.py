@@ -241,7 +241,8 @@ class CreditByTurns:
         ]
         retrieval = ObjectiveSegments(objective=Objective.RETRIEVAL, segments=tuple(segments))
         nothing = ObjectiveSegments(objective=Objective.EXECUTION, segments=())
-        return GenerationBatch(index=index, updates=((retrieval,), (nothing,)), metrics={})
+        updates = ((retrieval,), (nothing,))
+        return GenerationBatch(index=index, updates=updates, metrics={}, policy_version=weights.version)
 
 
 @pytest.mark.slow

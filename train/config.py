@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,7 @@ class GrpoConfig:
     save_every: int = 10
     keep_checkpoints: int = 2
     deepspeed: str | None = None  # path of a DeepSpeed config
+    records: str | None = None  # a run, or a folder of its batch files: trained on in place of rollouts
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -100,6 +102,15 @@ class EvaluationConfig:
             raise UserError("evaluation.splits is empty; give at least one, e.g. [held_out]")
         if self.tasks_per_split < 1:
             raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")
+
+
+def check_enough(files: Sequence[Path], config: GrpoConfig) -> None:
+    """Raises UserError when there are fewer recorded batches than steps: none is trained on twice."""
+    if len(files) < config.max_steps:
+        raise UserError(
+            f"grpo.max_steps={config.max_steps} exceeds the {len(files)} batches recorded in {config.records}; "
+            f"give grpo.max_steps={len(files)}, or collect more"
+        )
 
 
 def zero_stage(path: str | None) -> int:

@@ -193,15 +193,22 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             self._check_gap()
 
     def _check_gap(self) -> None:
-        """Log the gap over all ranks; raises IntegrityError where it is more than the config allows."""
+        """Log the gap over all ranks; raises IntegrityError where it is more than the config allows.
+
+        Of a batch that other weights played it is how far the policy has moved since, and may be anything finite.
+        """
+        assert self._batch is not None
+        own = self._batch.policy_version == self._batch.index
         gap = self._gap
         largest, total, count = reduced_max(gap.largest), reduced_sum(gap.total), int(reduced_sum(gap.count))
-        if not math.isfinite(largest) or (self._config.ratio == "engine" and largest > self._config.max_engine_gap):
+        limited = own and self._config.ratio == "engine"
+        if not math.isfinite(largest) or (limited and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        self._batch_metrics |= {"engine/gap_max": largest, "engine/gap_mean": total / count if count else 0.0}
+        what = "engine/gap" if own else "behaviour/gap"
+        self._batch_metrics |= {f"{what}_max": largest, f"{what}_mean": total / count if count else 0.0}
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)

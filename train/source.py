@@ -1,7 +1,7 @@
 """Where training batches come from: rank 0 plays tasks with the pool, scores them, and says what is to be updated."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
@@ -35,13 +35,14 @@ class GenerationBatch:
     index: int  # 0-based
     updates: tuple[tuple[ObjectiveSegments, ...], ...]  # one optimizer step each, in order
     metrics: dict[str, float] = field(hash=False)
+    policy_version: int | None  # of the weights that played it; None: they are none of this run's
 
 
 class BatchSource(Protocol):
     """What the trainer asks on rank 0."""
 
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
-        """Roll out batch `index` with `weights`."""
+        """Batch `index`, rolled out with `weights`, the policy's by now, where it is not there already."""
         ...
 
 
@@ -50,13 +51,48 @@ def updates_per_batch(config: GrpoConfig) -> int:
     return 2 if config.update == "separated" and config.gate != "closed" else 1
 
 
+def batch_seed(seed: int, index: int) -> int:
+    """The seed with which the rollouts of batch `index` are collected."""
+    return derive_seed(seed, "batch", index)
+
+
 def group_plan(config: GrpoConfig) -> GroupPlan:
     """How each task is rolled out."""
     return GroupPlan(group_size=config.group_size, gate=config.gate, execution_group=config.execution_group)
 
 
-Listener = Callable[[int, Sequence[ScoredGroup]], None]
-"""Called with (batch index, scored groups): records and sample episodes are written there."""
+def scored_groups(
+    rollouts: Sequence[TaskRollouts], rewards: RewardConfig, config: GrpoConfig, catalogue: Catalogue | None
+) -> list[list[ScoredGroup]]:
+    """A list of groups, one for each task, for each objective that `config` trains, in the order of their updates."""
+    if config.update == "coupled":
+        return [[coupled_group(r, rewards, catalogue) for r in rollouts]]
+    pairs = [decoupled_groups(r, rewards, catalogue) for r in rollouts]
+    retrieval = [first for first, _ in pairs]
+    return [retrieval] if config.gate == "closed" else [retrieval, [second for _, second in pairs]]
+
+
+def generation_batch(
+    index: int,
+    by_objective: Sequence[Sequence[ScoredGroup]],
+    config: GrpoConfig,
+    *,
+    metrics: Mapping[str, float],
+    policy_version: int | None,
+) -> GenerationBatch:
+    """Scored groups divided into updates; what the groups show is added to `metrics`."""
+    shown, objectives = dict(metrics), []
+    for groups in by_objective:
+        shown |= group_metrics(groups)
+        segments = tuple(segment for group in groups for segment in group.segments())
+        objectives.append(ObjectiveSegments(objective=groups[0].objective, segments=segments))
+    together = config.update == "combined"
+    updates = (tuple(objectives),) if together else tuple((objective,) for objective in objectives)
+    return GenerationBatch(index=index, updates=updates, metrics=shown, policy_version=policy_version)
+
+
+Listener = Callable[[int, Sequence[ScoredGroup], str], None]
+"""Called with (batch index, scored groups, hash of the weights that played): records are written there."""
 
 
 class RolloutSource:
@@ -86,9 +122,7 @@ class RolloutSource:
         self._pool.push(weights)
         pushed = perf_counter()
         plan, tasks = self._plan, self._tasks(index)
-        rollouts = self._pool.collect(
-            tasks, plan, sampling=self._sampling, seed=derive_seed(self._seed, "batch", index)
-        )
+        rollouts = self._pool.collect(tasks, plan, sampling=self._sampling, seed=batch_seed(self._seed, index))
         refuse_losses(rollouts, self._rollout, what=f"generation batch {index + 1}")
         metrics = {
             **gate_metrics(rollouts, plan),
@@ -97,22 +131,11 @@ class RolloutSource:
             "time/rollout_s": perf_counter() - pushed,
             "policy_version": float(weights.version),
         }
-        if self._config.update == "coupled":
-            by_objective = [[coupled_group(r, self._rewards, self._catalogue) for r in rollouts]]
-        else:
-            pairs = [decoupled_groups(r, self._rewards, self._catalogue) for r in rollouts]
-            by_objective = [[first for first, _ in pairs]]
-            by_objective += [[second for _, second in pairs]] if plan.gate != "closed" else []
-        objectives = []
-        for groups in by_objective:
-            metrics |= group_metrics(groups)
-            segments = tuple(segment for group in groups for segment in group.segments())
-            objectives.append(ObjectiveSegments(objective=groups[0].objective, segments=segments))
+        by_objective = scored_groups(rollouts, self._rewards, self._config, self._catalogue)
         if self._listener is not None:
-            self._listener(index, [group for groups in by_objective for group in groups])
-        together = self._config.update == "combined"
-        updates = (tuple(objectives),) if together else tuple((objective,) for objective in objectives)
-        return GenerationBatch(index=index, updates=updates, metrics=metrics)
+            groups = [group for groups in by_objective for group in groups]
+            self._listener(index, groups, weights.content_hash)
+        return generation_batch(index, by_objective, self._config, metrics=metrics, policy_version=weights.version)
 
 
 def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:

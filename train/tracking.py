@@ -4,8 +4,8 @@ The one module that imports wandb. Metrics never steer: nothing here is read bac
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
 `reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`,
-`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as
-`learning_rate`.
+`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `behaviour/<what>`, `tokens/<what>`, `time/<what>`, and
+plain names such as `learning_rate`.
 """
 
 import json
@@ -34,12 +34,15 @@ class TrackingConfig:
     wandb: bool = False  # offline unless WANDB_MODE says otherwise
     project: str = "toolscout"
     episodes_logged_every: int = 10  # generation batches between sample episodes; 0: none
+    keep_rollouts: int = 0  # newest generation batches whose records are kept; 0: all
 
     def __post_init__(self) -> None:
         if self.episodes_logged_every < 0:
             raise UserError(
                 f"tracking.episodes_logged_every={self.episodes_logged_every} is negative; 0 logs no episodes"
             )
+        if self.keep_rollouts < 0:
+            raise UserError(f"tracking.keep_rollouts={self.keep_rollouts} is negative; 0 keeps every batch's records")
         if self.wandb and not self.project:
             raise UserError("tracking.project is empty; give Weights & Biases a project name")
 
