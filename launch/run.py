@@ -43,7 +43,7 @@ COMMANDS = {
 
 _USERS_TO_MEND = frozenset(
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    for name in ("EACCES", "EDQUOT", "EFBIG", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
 )
 
 
