@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,30 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.schema import RunConfig, load_run_config
+from envs.dialects import DIALECTS
 from envs.worlds.world import build_world
 from launch import run as command_line
 from launch.showing import printable
 from retriever.base.errors import IntegrityError
-from rollout.batch_files import batch_file, task_rollouts
-from rollout.records import Record, RecordReader, write_records
+from retriever.config import RetrieverConfig
+from rewards.config import RewardConfig
+from rollout.batch_files import Played, batch_file, task_rollouts
+from rollout.config import ModelConfig
+from rollout.policy import load_model, load_tokenizer, trainable
+from rollout.records import Record, RecordReader, trajectory_from_dict, write_records
+from rollout.renderer import Renderer
 from rollout.types import Trajectory
-from rollout.worker import LocalPool
-from tests.ranks_main import save_tiny_policy
+from rollout.weights import weight_update
+from rollout.worker import LocalPool, WorkerSpec
+from tests.ranks_main import ENV, ROLLOUT, SAMPLING, WORLD, save_tiny_policy
 from train.advantages import group_advantages
-from train.objectives import coupled_group
+from train.config import GrpoConfig
+from train.nano.base import BASE
+from train.objectives import ScoredGroup, coupled_group
 from train.recorded import read_batch, scored_records
+from train.recorded_source import RecordedSource
 from train.segments import Objective, segments_of
-from train.source import scored_groups
+from train.source import RolloutSource, scored_groups
 
 SMALL = (
     "retriever.kind=bm25",
@@ -237,6 +247,43 @@ def test_a_stranger_reads_what_is_trained_from_plain_lists(run: Path, tmp_path: 
     assert trained == wanted > 0
 
 
+def test_the_page_on_records_says_what_is_there(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "records.md").read_text(encoding="utf-8")
+    example, added = (json.loads(text if text[0] == "{" else f"{{{text}}}") for text in _blocks(page, "json"))
+    real = json.loads(gzip.decompress(batch(run, 1).read_bytes()).splitlines()[-1])
+    assert example.keys() == real.keys()
+    assert example["played"].keys() == real["played"].keys()
+    assert example["reward"].keys() == real["reward"].keys()
+    assert example["reward"]["parts"].keys() <= real["reward"]["parts"].keys()
+    trajectory = trajectory_from_dict(example["trajectory"])
+    assert example["trajectory"].keys() == real["trajectory"].keys()
+    rescored = ["rollouts", "rescore", str(run), "--segments", "--out", str(tmp_path / "plain")]
+    assert command_line.main(rescored) == 0
+    (program,) = _blocks(page, "python")
+    monkeypatch.chdir(tmp_path / "plain")
+    found: list[tuple[dict[str, Any], list[Any]]] = []
+    exec(program + "    found.append((record, list(contexts.values())))\n", {"found": found})
+    assert len(found) == len(list(RecordReader(batch(run, 1))))
+    compared = 0
+    for record, contexts in found:
+        for segment in record["segments"]:
+            assert segment.keys() == added["segments"][0].keys()
+            cut = len(segment["ids"])
+            ids, action_mask, loss_mask = next(c for c in contexts if c[0][:cut] == segment["ids"] and any(c[2]))
+            assert len(ids) == len(action_mask) == len(loss_mask)
+            assert action_mask[:cut] == segment["action_mask"]
+            assert not any(loss_mask[cut:])
+            if any(segment["loss_mask"]):  # of a group that has something to learn
+                assert loss_mask[:cut] == segment["loss_mask"]
+                compared += 1
+    assert compared > 0
+    assert trajectory.executed
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
 # --- replaying -------------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +439,66 @@ def test_batches_of_other_weights_train_off_policy_and_that_is_said(
     assert rows[1]["behaviour/gap_max"] > 1e-4
     first = "checkpoints/grpo/checkpoint-2"
     assert same(weights(tmp_path / "offline" / first), weights(run / first))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"update": "coupled", "gate": "off"}, id="coupled"),
+        pytest.param({"update": "combined", "gate": "off", "execution_group": "refill"}, id="combined, refilled"),
+        pytest.param({"gate": "closed"}, id="gate closed"),
+        pytest.param({"gate": "gold"}, id="gate gold"),
+    ],
+)
+def test_every_kind_of_batch_comes_back_as_it_was_trained(tmp_path: Path, changes: dict[str, Any]) -> None:
+    grpo = GrpoConfig(max_steps=1, tasks_per_batch=6, group_size=3, **changes)
+    spec = WorkerSpec(
+        model_path=str(BASE),
+        model=ModelConfig(),
+        world=WORLD,
+        retriever=RetrieverConfig(kind="bm25"),
+        env=ENV,
+        rollout=ROLLOUT,
+    )
+    world, rewards = build_world(WORLD), RewardConfig()
+
+    def record(index: int, groups: Sequence[ScoredGroup], hash: str) -> None:
+        played = Played(batch=1, seed=index, temperature=ROLLOUT.temperature, weights=hash, catalogue="")
+        write_records(batch_file(tmp_path, index + 1), scored_records(groups, played))
+
+    source = RolloutSource(
+        pool=LocalPool(spec),
+        tasks=lambda batch: world.tasks("train", 6, 5),
+        sampling=SAMPLING,
+        rollout=ROLLOUT,
+        rewards=rewards,
+        config=grpo,
+        seed=3,
+        listener=record,
+        catalogue=world.catalogue,
+    )
+    model, tokenizer = load_model(str(BASE), ModelConfig()), load_tokenizer(str(BASE))
+    weights = weight_update(0, trainable(model))
+    wanted = source.batch(0, weights)
+    recorded = RecordedSource(
+        [batch_file(tmp_path, 1)],
+        renderer=Renderer(tokenizer, DIALECTS[ENV.dialect]),
+        vocabulary=model.get_input_embeddings().num_embeddings,
+        model=str(BASE),
+        rollout=ROLLOUT,
+        rewards=rewards,
+        config=grpo,
+        catalogue=world.catalogue,
+        say=lambda text: None,
+    )
+    found = recorded.batch(0, weights)
+    assert found.updates == wanted.updates
+    assert sum(len(objective.segments) for update in found.updates for objective in update) > 0
+    assert found.policy_version == 0
+    times = {"time/read_s", "time/push_s", "time/rollout_s"}
+    assert {k: v for k, v in found.metrics.items() if k not in times} == {
+        k: v for k, v in wanted.metrics.items() if k not in times
+    }
 
 
 def test_log_probs_that_the_playing_weights_do_not_give_stop_the_run(run: Path, tmp_path: Path) -> None:
