@@ -35,6 +35,8 @@ def preflight(command: str, config: RunConfig) -> None:
         config.check_trainable()
         _check_records(config)
     if command == COLLECT:
+        if config.grpo.records is not None:
+            raise UserError(f"grpo.records={config.grpo.records} is trained on, and nothing here is; leave it out")
         config.check_playable()
     _check_splits(config, tuple(_wanted_splits(command, config)))
     if not _reads_records_alone(command, config):

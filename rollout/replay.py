@@ -5,10 +5,10 @@ Nothing is sampled: the recorded tokens take the place of an engine. Not compare
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from envs.types import Observation, Phase
+from envs.types import Phase
 from retriever.base.errors import InfraError
 from rollout.engine import GenerationRequest
 from rollout.types import Completion, Trajectory, Turn
@@ -68,16 +68,17 @@ def _own_completions(trajectory: Trajectory) -> list[Completion]:
 
 
 def _facts(turn: Turn) -> dict[str, Any]:
-    observation: Observation = turn.observation
+    """What must be the same, the causes before their effects."""
+    observation = turn.observation
+    noted = {item.name: getattr(observation, item.name) for item in fields(observation)}
+    results, texts = noted.pop("results"), noted.pop("texts")
     return {
         "prompt tokens": turn.prompt_ids,
         "text": turn.text,
         "message": turn.message,
-        "searches": observation.searches,
-        "calls": tuple((result.call, result.status.value, result.text) for result in observation.results),
-        "observation": observation.texts,
-        "format error": observation.format_error,
-        "stop": observation.stop,
+        "calls": tuple((result.call, result.status.value, result.text) for result in results),
+        **noted,
+        "observation": texts,
     }
 
 

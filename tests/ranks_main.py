@@ -115,8 +115,7 @@ class Recorded:
     def batch(self, index: int, weights: WeightUpdate) -> GenerationBatch:
         """See `BatchSource`."""
         self.pushed.append(weights)
-        updates = tuple(tuple(u) for u in self.batches[index])
-        return GenerationBatch(index=index, updates=updates, metrics={}, policy_version=weights.version)
+        return GenerationBatch(index=index, updates=tuple(tuple(u) for u in self.batches[index]), metrics={})
 
 
 def recorded(model: Any) -> Recorded:

@@ -241,8 +241,7 @@ class CreditByTurns:
         ]
         retrieval = ObjectiveSegments(objective=Objective.RETRIEVAL, segments=tuple(segments))
         nothing = ObjectiveSegments(objective=Objective.EXECUTION, segments=())
-        updates = ((retrieval,), (nothing,))
-        return GenerationBatch(index=index, updates=updates, metrics={}, policy_version=weights.version)
+        return GenerationBatch(index=index, updates=((retrieval,), (nothing,)), metrics={})
 
 
 @pytest.mark.slow

@@ -195,19 +195,19 @@ class DecoupledGrpoTrainer(GRPOTrainer):
     def _check_gap(self) -> None:
         """Log the gap over all ranks; raises IntegrityError where it is more than the config allows.
 
-        Of a batch that other weights played it is how far the policy has moved since, and may be anything finite.
+        Of a batch that other weights played it is how far the policy is from those, and may be anything finite.
         """
         assert self._batch is not None
-        own = self._batch.policy_version == self._batch.index
+        foreign = self._batch.foreign
         gap = self._gap
         largest, total, count = reduced_max(gap.largest), reduced_sum(gap.total), int(reduced_sum(gap.count))
-        limited = own and self._config.ratio == "engine"
+        limited = self._config.ratio == "engine" and not foreign
         if not math.isfinite(largest) or (limited and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        what = "engine/gap" if own else "behaviour/gap"
+        what = "policy/drift" if foreign else "engine/gap"
         self._batch_metrics |= {f"{what}_max": largest, f"{what}_mean": total / count if count else 0.0}
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:

@@ -55,8 +55,7 @@ class RecordedSource:
             "time/read_s": perf_counter() - started,
             "policy_version": float(min(found.policy_versions, default=0)),
         }
-        version = weights.version if own else None
-        return generation_batch(index, by_objective, self._config, metrics=metrics, policy_version=version)
+        return generation_batch(index, by_objective, self._config, metrics=metrics, foreign=not own)
 
     def _check(self, found: RecordedBatch) -> None:
         check_scorable(found, self._config, self._catalogue)
@@ -80,5 +79,5 @@ class RecordedSource:
         by = f"weights {found.played.weights[:12]}" if found.played is not None else "weights that it does not name"
         self._say(
             f"{found.path.name}: played by {by}, not by the policy as it is now ({hash[:12]}): the loss has the ratio "
-            "of the two, behaviour/gap_* tells how far they are apart, and no engine's gap can be checked"
+            "of the two, policy/drift_* tells how far they are apart, and no engine's gap can be checked"
         )

@@ -35,7 +35,7 @@ class GenerationBatch:
     index: int  # 0-based
     updates: tuple[tuple[ObjectiveSegments, ...], ...]  # one optimizer step each, in order
     metrics: dict[str, float] = field(hash=False)
-    policy_version: int | None  # of the weights that played it; None: they are none of this run's
+    foreign: bool = False  # played by weights that are none of this run's: the engine has no gap to the trainer
 
 
 class BatchSource(Protocol):
@@ -78,7 +78,7 @@ def generation_batch(
     config: GrpoConfig,
     *,
     metrics: Mapping[str, float],
-    policy_version: int | None,
+    foreign: bool = False,
 ) -> GenerationBatch:
     """Scored groups divided into updates; what the groups show is added to `metrics`."""
     shown, objectives = dict(metrics), []
@@ -88,7 +88,7 @@ def generation_batch(
         objectives.append(ObjectiveSegments(objective=groups[0].objective, segments=segments))
     together = config.update == "combined"
     updates = (tuple(objectives),) if together else tuple((objective,) for objective in objectives)
-    return GenerationBatch(index=index, updates=updates, metrics=shown, policy_version=policy_version)
+    return GenerationBatch(index=index, updates=updates, metrics=shown, foreign=foreign)
 
 
 Listener = Callable[[int, Sequence[ScoredGroup], str], None]
@@ -135,7 +135,7 @@ class RolloutSource:
         if self._listener is not None:
             groups = [group for groups in by_objective for group in groups]
             self._listener(index, groups, weights.content_hash)
-        return generation_batch(index, by_objective, self._config, metrics=metrics, policy_version=weights.version)
+        return generation_batch(index, by_objective, self._config, metrics=metrics)
 
 
 def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:

@@ -4,8 +4,8 @@ The one module that imports wandb. Metrics never steer: nothing here is read bac
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
 `reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`,
-`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `behaviour/<what>`, `tokens/<what>`, `time/<what>`, and
-plain names such as `learning_rate`.
+`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as
+`learning_rate`.
 """
 
 import json

@@ -34,7 +34,7 @@ CAPTIONS = {
     "policy/clip_ratio/region_mean": "Share of the tokens under the update whose ratio was clipped.",
     "update": "What the optimizer did, and the steps that it skipped.",
     "engine": "Difference of the engine's and the trainer's log-probs before the first update of a batch, in nats.",
-    "behaviour": "How far the policy is from the one that played the records, in nats.",
+    "policy": "How far the policy is from the one that played the batch, before its first update, in nats.",
     "tokens": "Tokens generated and trained on.",
     "time": "Seconds that each part of a batch took.",
 }
