@@ -14,6 +14,7 @@ from retriever.base.errors import UserError
 from rollout.types import TaskRollouts, Trajectory
 
 FOLDER = "rollouts"  # of a run
+_HASH = re.compile("[0-9a-f]*")
 _NAME = re.compile(r"batch-(\d{6,})\.jsonl(\.gz)?")
 
 
@@ -44,6 +45,9 @@ class Played:
         for name, kind in kinds.items():
             if not isinstance(value[name], kind):
                 raise ValueError(f"played.{name} is {str(value[name])[:60]!r}")
+        for name in ("weights", "catalogue"):  # they are printed
+            if not _HASH.fullmatch(value[name]):
+                raise ValueError(f"played.{name} is no hash: {value[name][:60]!r}")
         return cls(**value)
 
 

@@ -349,6 +349,7 @@ def test_what_played_a_record_comes_back_or_is_refused() -> None:
     evaluation = replace(played, batch=None)
     assert Played.of(evaluation.as_extra()) == evaluation
     several: list[Any] = [[], {"seed": 1}, {**played.as_extra()["played"], "seed": "1"}]
+    several.append({**played.as_extra()["played"], "weights": "[/red]"})
     for bad in several:
         with pytest.raises(ValueError, match="played"):
             Played.of({"played": bad})

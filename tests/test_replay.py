@@ -41,23 +41,24 @@ def renderer() -> Renderer:
     return Renderer(train_tokenizer(["Search the catalogue, select and call."] * 4), DIALECTS["qwen3"])
 
 
-def play(world: MadeUpWorld, renderer: Renderer, engine: Engine, env: EnvConfig = ENV) -> list[TaskRollouts]:
+def play(world: MadeUpWorld, renderer: Renderer, engine: Engine, *, env: EnvConfig = ENV) -> list[TaskRollouts]:
     plays = collector(world, renderer, engine, env, RolloutConfig(max_context=100_000, infra_retries=0))
     return asyncio.run(plays.collect(world.tasks, GroupPlan(group_size=2, gate="off"), sampling=Sampling(), seed=1))
 
 
-def experts(world: MadeUpWorld, renderer: Renderer) -> list[TaskRollouts]:
-    return play(world, renderer, ScriptedEngine(renderer, Expert(world.tasks, world.tools, env=ENV)))
+def experts(world: MadeUpWorld, renderer: Renderer, *, env: EnvConfig = ENV) -> list[TaskRollouts]:
+    return play(world, renderer, ScriptedEngine(renderer, Expert(world.tasks, world.tools, env=env)), env=env)
 
 
 def episodes(rollouts: Sequence[TaskRollouts]) -> list[Trajectory]:
     return [trajectory for r in rollouts for trajectory in (*r.retrieval, *r.executions)]
 
 
-def test_the_same_environment_says_the_same(renderer: Renderer) -> None:
-    world = MadeUpWorld(3)
-    recorded = experts(world, renderer)
-    replayed = play(world, renderer, ReplayEngine(episodes(recorded)))
+@pytest.mark.parametrize("context", ["fresh", "append"])
+def test_the_same_environment_says_the_same(renderer: Renderer, context: Any) -> None:
+    world, env = MadeUpWorld(3), replace(ENV, context=context)
+    recorded = experts(world, renderer, env=env)
+    replayed = play(world, renderer, ReplayEngine(episodes(recorded)), env=env)
     assert len(episodes(recorded)) == 12
     pairs = list(zip(episodes(recorded), episodes(replayed), strict=True))
     assert [differences(then, now) for then, now in pairs] == [[]] * 12

@@ -33,6 +33,7 @@ from rollout.worker import LocalPool, WorkerSpec
 from tests.ranks_main import ENV, ROLLOUT, SAMPLING, WORLD, save_tiny_policy
 from train.advantages import group_advantages
 from train.config import GrpoConfig
+from train.logprob_gap import logprob_gap
 from train.nano.base import BASE
 from train.objectives import ScoredGroup, coupled_group
 from train.recorded import read_batch, scored_records
@@ -395,13 +396,16 @@ def test_collecting_goes_on_behind_the_last_batch_and_keeps_the_newest(collected
     shutil.copytree(collected, tmp_path / "only")
     batch(tmp_path / "only", 2).unlink()
     resume = ("rollouts", "collect", "quickstart", *SMALL, "name=only", "--resume", "tracking.keep_rollouts=1")
+    written = set()
     for _ in range(2):  # the second time nothing is left to be played, though the first batch is gone
         made(tmp_path, *resume)
+        written.add(batch(tmp_path / "only", 2).stat().st_mtime_ns)
         assert [path.name for path in (tmp_path / "only" / "rollouts").iterdir()] == ["batch-000002.jsonl.gz"]
         again, before = ([untimed(r) for r in RecordReader(batch(f, 2))] for f in (tmp_path / "only", collected))
         assert again == before
         rows = [json.loads(line) for line in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
         assert [(row["stage"], row["step"]) for row in rows] == [("collect", 1), ("collect", 2)]
+    assert len(written) == 1
 
 
 def test_trained_on_its_records_alone_a_policy_gets_the_runs_own_bits(run: Path, tmp_path: Path, said: Any) -> None:
@@ -495,6 +499,9 @@ def test_every_kind_of_batch_comes_back_as_it_was_trained(tmp_path: Path, change
     assert found.updates == wanted.updates
     assert sum(len(objective.segments) for update in found.updates for objective in update) > 0
     assert not found.foreign
+    (group, *_) = read_batch(batch_file(tmp_path, 1)).rollouts
+    assert logprob_gap(model.eval(), group, temperature=ROLLOUT.temperature).largest <= 1e-4
+    assert logprob_gap(model, group, temperature=1.0).mean > 1e-3
     times = {"time/read_s", "time/push_s", "time/rollout_s"}
     assert {k: v for k, v in found.metrics.items() if k not in times} == {
         k: v for k, v in wanted.metrics.items() if k not in times
