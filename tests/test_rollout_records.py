@@ -414,6 +414,7 @@ def test_trained_on_its_records_alone_a_policy_gets_the_runs_own_bits(run: Path,
     assert code == 0
     assert "batch-000001.jsonl.gz: played by the very weights that it trains" in text
     assert "ratio of the two" not in text
+    assert "rollout workers" not in text  # none is started
     for update in (2, 4):  # both updates of the first batch, of the second
         checkpoint = f"checkpoints/grpo/checkpoint-{update}"
         assert same(weights(tmp_path / "offline" / checkpoint), weights(run / checkpoint))
@@ -425,7 +426,9 @@ def test_trained_on_its_records_alone_a_policy_gets_the_runs_own_bits(run: Path,
         ]
         for folder in (tmp_path / "offline", run)
     )
-    assert ours == theirs
+    # What a collection costs is known to the run alone.
+    assert [own.items() >= row.items() for own, row in zip(theirs, ours, strict=True)] == [True, True]
+    assert {"reward/retrieval", "engine/gap_max", "loss/retrieval", "gate/pass_rate"} <= ours[0].keys()
     assert not (tmp_path / "offline" / "rollouts").exists()
 
 
@@ -502,10 +505,7 @@ def test_every_kind_of_batch_comes_back_as_it_was_trained(tmp_path: Path, change
     (group, *_) = read_batch(batch_file(tmp_path, 1)).rollouts
     assert logprob_gap(model.eval(), group, temperature=ROLLOUT.temperature).largest <= 1e-4
     assert logprob_gap(model, group, temperature=1.0).mean > 1e-3
-    times = {"time/read_s", "time/push_s", "time/rollout_s"}
-    assert {k: v for k, v in found.metrics.items() if k not in times} == {
-        k: v for k, v in wanted.metrics.items() if k not in times
-    }
+    assert {**found.metrics, "time/read_s": 0.0}.items() <= {**wanted.metrics, "time/read_s": 0.0}.items()
 
 
 def test_log_probs_that_the_playing_weights_do_not_give_stop_the_run(run: Path, tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def scored_records(groups: Sequence[ScoredGroup], played: Played | None, *, segm
     """One record a row, in the order of groups; `segments` adds what is trained, in plain lists."""
     for group in groups:
         for row in group.rows:
-            reward = {"objective": group.objective.value, "advantage": row.advantage, **asdict(row.reward)}
+            earned = {"advantage": row.advantage, **asdict(row.reward)}
+            reward: dict[str, Any] = {"objective": group.objective.value, **earned}
             extra: dict[str, Any] = {"reward": reward, **(played.as_extra() if played is not None else {})}
             if segments:
                 trained = row.advantage if group.informative else None
