@@ -338,10 +338,10 @@ def test_an_episode_that_outlives_its_time_is_an_infra_failure() -> None:
     limits = replace(LIMITS, episode_timeout_s=0.2, infra_retries=0)
     (rollouts,) = collect(engine, GroupPlan(group_size=2), limits=limits)
     assert [trajectory.stop for trajectory in rollouts.retrieval] == [StopReason.SELECTED, StopReason.INFRA_FAILURE]
-    assert rollouts.retrieval[1].failure == "outlived its 0.2 s"
+    assert rollouts.retrieval[1].failure == "the episode outlived rollout.episode_timeout_s=0.2"
     assert (rollouts.executions[0].stop, rollouts.executions[0].failure) == (
         StopReason.INFRA_FAILURE,
-        "outlived its 0.2 s",
+        "the episode outlived rollout.episode_timeout_s=0.2",
     )
     assert 0.2 <= rollouts.executions[0].seconds < 5
 
