@@ -7,6 +7,7 @@ Not here (a later issue): chunked prefill, shared prefixes within a group, a KV 
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -38,6 +39,8 @@ class _Job:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     random: Random = field(default_factory=Random)
+    asked: float = field(default_factory=time.perf_counter)
+    queue_s: float = 0.0
 
 
 class _RowCache(Cache):
@@ -188,6 +191,7 @@ class TransformersEngine:
         self._waiting = waiting
         fresh: dict[int, list[tuple[_Job, int, list[int]]]] = {}  # width → (job, tokens kept, new tokens)
         for job in jobs:
+            job.queue_s = round(time.perf_counter() - job.asked, 4)
             job.row, held = self._sessions[job.request.session]
             ids = list(job.request.ids[:-1])  # the last token is the first decode step's
             kept = len(held) if held == ids[: len(held)] else 0
@@ -284,7 +288,11 @@ class TransformersEngine:
         # The last token was sampled but never run: it is prefilled with the next turn.
         self._sessions[job.request.session] = (job.row, [*job.request.ids, *job.ids[:-1]])
         completion = Completion(
-            ids=tuple(job.ids), logprobs=tuple(job.logprobs), finish=finish, policy_version=self.policy_version
+            ids=tuple(job.ids),
+            logprobs=tuple(job.logprobs),
+            finish=finish,
+            policy_version=self.policy_version,
+            queue_s=job.queue_s,
         )
         if not job.done.done():
             job.done.set_result(completion)

@@ -22,9 +22,10 @@ from retriever.tools import Candidate, ToolDoc
 from rollout.collect import Collector
 from rollout.config import GroupPlan, RolloutConfig
 from rollout.deadlines import Clock
-from rollout.engine import Engine
+from rollout.engine import Engine, GenerationRequest
+from rollout.records import trajectory_from_dict, trajectory_to_dict
 from rollout.transformers_engine import TransformersEngine
-from rollout.types import Sampling, TaskRollouts, Trajectory
+from rollout.types import Completion, Sampling, TaskRollouts, Trajectory
 from tests.ranks_main import tiny_policy
 from tests.test_collect import ACTING, BOTH, TASK, TOOLS, Cast, renderer, search
 
@@ -325,8 +326,32 @@ def test_turns_say_where_their_time_went() -> None:
     assert all(turn.generation_s >= 0 and turn.tool_s >= 0 for turn in trajectory.turns)
     slower = replace(trajectory.turns[0], generation_s=9.0, tool_s=9.0)
     assert slower == trajectory.turns[0], "a clock makes no two turns different"
+    written = trajectory_to_dict(replace(trajectory, turns=(slower,)))
+    (read,) = trajectory_from_dict(written).turns
+    assert (read.generation_s, read.tool_s, read.completion.queue_s) == (9.0, 9.0, 0.0)
+    for name in ("generation_s", "tool_s"):  # as in the records of earlier versions
+        del written["turns"][0][name]
+    assert trajectory_from_dict(written).turns[0].generation_s == 0.0
     assert of.counts.tool_s == pytest.approx(sum(turn.tool_s for turn in trajectory.turns))
     assert of.counts.decode_s == pytest.approx(sum(turn.generation_s for turn in trajectory.turns))
+
+
+def test_an_engine_says_how_long_a_request_waited() -> None:
+    engine = TransformersEngine(tiny_policy()[0], stop_ids=[-1], config=RolloutConfig(max_concurrent=1))
+
+    async def ask(session: str) -> Completion:
+        request = GenerationRequest(session=session, ids=(1, 2), sampling=Sampling(max_new_tokens=3), seed=0)
+        completion = await engine.generate(request)
+        await asyncio.sleep(0.02)  # in which the only place is kept
+        engine.close_session(session)
+        return completion
+
+    async def both() -> list[Completion]:
+        return await asyncio.gather(ask("first"), ask("second"))
+
+    first, second = asyncio.run(both())
+    assert first.queue_s >= 0
+    assert second.queue_s - first.queue_s >= 0.02
 
 
 def test_episodes_are_counted() -> None:
