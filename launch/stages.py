@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from envs.dialects import DIALECTS
 from envs.types import StopReason, Task
 from envs.worlds.world import World, build_world
 from launch.display import Display
+from launch.watching import watching
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
@@ -103,7 +104,7 @@ class Stages:
         pool.push(weight_update(0, trainable(model)))
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
-        with self.display.bar(what, len(tasks)) as advance:
+        with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
         refuse_losses(rollouts, config.rollout, what=what)
         episodes = [trajectory for found in rollouts for trajectory in (*found.retrieval, *found.executions)]
@@ -214,7 +215,8 @@ class Stages:
         elif forgotten:
             self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
-        with self.display.steps("GRPO") as step:
+        watched = watching(self.pool(start), self.display) if first else nullcontext()
+        with self.display.steps("GRPO") as step, watched:
 
             def log(number: int, metrics: Any) -> None:
                 self.tracker.log("rl", number, metrics)
@@ -250,7 +252,9 @@ class Stages:
         return RolloutSource(
             pool=self.pool(start),
             tasks=lambda batch: self.world.tasks(
-                "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
+                "train",
+                config.grpo.tasks_per_batch + config.grpo.extra_tasks,  # more of them begin with the same ones
+                derive_seed(config.seed, "grpo", batch),
             ),
             sampling=Sampling(temperature=config.rollout.temperature, max_new_tokens=config.rollout.max_new_tokens),
             rollout=config.rollout,
@@ -271,7 +275,12 @@ class Stages:
         with RecordWriter(path) as writer:
             for group in groups:
                 for row in group.rows:
-                    reward = {"objective": group.objective.value, "advantage": row.advantage, **asdict(row.reward)}
+                    reward = {
+                        "objective": group.objective.value,
+                        "advantage": row.advantage,
+                        "dropped": group.lost,  # why the whole group is not trained; None: it is, if rewards differ
+                        **asdict(row.reward),
+                    }
                     writer.write(row.trajectory, {"reward": reward})
                     if log.due(batch) and shown < SAMPLE_EPISODES and row.trajectory.executed:
                         log.write("rl", batch + 1, row.trajectory, reward)

@@ -1,10 +1,16 @@
 """What a collector has done and is doing: counted while it plays, read by whoever watches. Nothing is decided by it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from rollout.types import RolloutStatus, Turn
+
+_GAUGES = ("running", "waiting", "episodes_running", "episodes_waiting")
+_COUNTERS = tuple(
+    item.name for item in fields(RolloutStatus) if item.name not in (*_GAUGES, "policy_version", "worker")
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,3 +65,18 @@ class Counts:
     def added_to(self, status: RolloutStatus) -> RolloutStatus:
         """What the engine says, and this."""
         return replace(status, **{name: getattr(self, name) for name in self.__slots__})
+
+
+def since(before: Sequence[RolloutStatus], after: Sequence[RolloutStatus]) -> RolloutStatus:
+    """All workers as one: what they do now, and what they have done since `before`.
+
+    A worker that was not there then began at nothing; of one that is gone nothing is counted.
+    """
+    earlier = {status.worker: status for status in before}
+    total: dict[str, Any] = {}
+    for status in after:
+        known = earlier.get(status.worker)
+        for name in (*_COUNTERS, *_GAUGES):
+            begun_at = getattr(known, name) if known is not None and name in _COUNTERS else 0
+            total[name] = total.get(name, 0) + getattr(status, name) - begun_at
+    return RolloutStatus(policy_version=max((status.policy_version for status in after), default=0), **total)

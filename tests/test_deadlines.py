@@ -347,7 +347,7 @@ def test_an_engine_says_how_long_a_request_waited() -> None:
         return completion
 
     async def both() -> list[Completion]:
-        return await asyncio.gather(ask("first"), ask("second"))
+        return list(await asyncio.gather(ask("first"), ask("second")))
 
     first, second = asyncio.run(both())
     assert first.queue_s >= 0
