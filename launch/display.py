@@ -103,4 +103,4 @@ class _Bars(Progress):
         """Rich's hook: what is on the screen now."""
         yield from super().get_renderables()
         if self.status:
-            yield Text(self.status, style="dim", overflow="ellipsis", no_wrap=True)
+            yield Text(self.status, style="dim")
