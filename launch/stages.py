@@ -278,8 +278,8 @@ class Stages:
                     reward = {
                         "objective": group.objective.value,
                         "advantage": row.advantage,
-                        "dropped": group.lost,  # why the whole group is not trained; None: it is, if rewards differ
                         **asdict(row.reward),
+                        **({"dropped": group.lost} if group.lost else {}),  # the whole group, and why
                     }
                     writer.write(row.trajectory, {"reward": reward})
                     if log.due(batch) and shown < SAMPLE_EPISODES and row.trajectory.executed:

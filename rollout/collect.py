@@ -242,7 +242,12 @@ class _Play:
                 env = ExecutionPhase(
                     task=self._task,
                     toolset=retrieved.toolset,
-                    executor=ClockedExecutor(session, clock, call_timeout_s=of._env.call_timeout_s),
+                    executor=ClockedExecutor(
+                        session,
+                        clock,
+                        call_timeout_s=of._env.call_timeout_s,
+                        patience_s=of._rollout.episode_timeout_s,
+                    ),
                     config=of._env,
                     view=retrieved.view,
                 )

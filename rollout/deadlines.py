@@ -1,13 +1,14 @@
 """How long a turn and an episode may take, and whose time it is.
 
-What is slow on our side (the engine, a search, a call that waits for its turn) runs these clocks down, and then the
-episode is a failure of ours. A tool that runs stops them: it has a deadline of its own, `env.call_timeout_s`, and is
-slow on the account of the policy that called it. So neither pays for the other, and nothing waits for ever.
+What is slow on our side, the engine or a search, runs these clocks down, and then the episode is a failure of ours.
+While a call is out they stand still: its tool has a deadline of its own, `env.call_timeout_s`, and is slow on the
+account of the policy that called it; and where many such calls wait for few workers, a run is to be slow and not to
+fail. So neither pays for the other, and nothing waits for ever.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from envs.executors.executor import Executor
@@ -26,7 +27,7 @@ class Clock:
 
     @asynccontextmanager
     async def limit(self, seconds: float, told: str) -> AsyncIterator[None]:
-        """Raises InfraError, which says what is `told`, when the body takes longer; the tools' time is not counted."""
+        """Raises InfraError, which says what is `told`, when the body takes longer, the time `stopped` not counted."""
         try:
             async with asyncio.timeout(seconds) as limit:
                 self._limits.append(limit)
@@ -37,20 +38,30 @@ class Clock:
         except TimeoutError as error:  # the other kind: something in the body that has a deadline and no better word
             raise InfraError(told if limit.expired() else f"timed out: {error}") from error
 
-    def shift(self, seconds: float) -> None:
-        """Move every deadline that has not passed."""
-        for limit in self._limits:
-            when = limit.when()
-            if when is not None and not limit.expired():
-                limit.reschedule(when + seconds)
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """No deadline passes while the body runs; each is as far away afterwards as it was before."""
+        loop = asyncio.get_running_loop()
+        running = [(limit, limit.when()) for limit in self._limits if not limit.expired()]
+        left = [(limit, when - loop.time()) for limit, when in running if when is not None]
+        for limit, _ in left:
+            limit.reschedule(None)
+        try:
+            yield
+        finally:
+            for limit, seconds in left:
+                limit.reschedule(loop.time() + seconds)
 
 
 class ClockedExecutor:
-    """An `Executor` whose tools stop a clock while they run."""
+    """An `Executor` whose calls stop a clock."""
 
-    def __init__(self, executor: Executor, clock: Clock, *, call_timeout_s: float) -> None:
-        """`call_timeout_s`: the deadline that `executor` holds its calls to, from when they may run."""
-        self._executor, self._clock, self._call_timeout_s = executor, clock, call_timeout_s
+    def __init__(self, executor: Executor, clock: Clock, *, call_timeout_s: float, patience_s: float) -> None:
+        """`call_timeout_s`: the deadline that `executor` holds its calls to, from when they may run; `patience_s`: how
+        much longer a call may be out, waiting for others.
+        """
+        self._executor, self._clock = executor, clock
+        self._call_timeout_s, self._most_s = call_timeout_s, call_timeout_s + patience_s
 
     def session(self) -> AbstractAsyncContextManager[Executor]:
         """See `Executor`."""
@@ -58,16 +69,15 @@ class ClockedExecutor:
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
         """See `Executor`. Raises InfraError for a deadline that was noticed late: the reply may have been there."""
-        most = self._call_timeout_s
-        self._clock.shift(most)
-        result = await self._executor.call(tool, arguments)
-        if result.status is ToolStatus.TIMEOUT and result.latency_s > most + _LATE_S:
+        told = f"{tool.id}: its call did not end within {self._most_s:g} s; are there too few workers for such tools?"
+        with self._clock.stopped():
+            async with Clock().limit(self._most_s, told):
+                result = await self._executor.call(tool, arguments)
+        if result.status is ToolStatus.TIMEOUT and result.latency_s > self._call_timeout_s + _LATE_S:
             raise InfraError(
-                f"{tool.id}: its deadline of {most:g} s was noticed after {result.latency_s:.1f} s; this machine, or "
-                "the engine in this process, was busy for too long"
+                f"{tool.id}: its deadline of {self._call_timeout_s:g} s was noticed after {result.latency_s:.1f} s; "
+                "this machine, or the engine in this process, was busy for too long"
             )
-        self._clock.shift(min(result.latency_s, most) - most)  # waiting for its turn was not the tool's time
-        await asyncio.sleep(0)  # a deadline that has passed by that is told now
         return result
 
     async def close(self) -> None:
