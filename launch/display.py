@@ -25,7 +25,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.status_every_s = _LIVE_EVERY_S if console.is_terminal else _PLAIN_EVERY_S
-        self._bars: _Bars | None = None  # those on the screen
+        self._bars: _Bars | None = None  # shown last
 
     def say(self, text: str) -> None:
         """One line."""
@@ -76,10 +76,7 @@ class Display:
                 if note:
                     progress.update(bar, note=note)
 
-            try:
-                yield step
-            finally:
-                self._bars = None
+            yield step
 
     def _plain(self, what: str) -> Callable[[int, int, str], None]:
         shown = -1
