@@ -9,10 +9,11 @@ fail. So neither pays for the other, and nothing waits for ever.
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from envs.executors.executor import Executor
-from envs.types import ToolResult, ToolStatus
+from envs.types import ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError
 from retriever.tools import ToolDoc
 
@@ -24,6 +25,8 @@ class Clock:
 
     def __init__(self) -> None:
         self._limits: list[asyncio.Timeout] = []
+        self._stops = 0  # bodies of `stopped` that run
+        self._left: list[tuple[asyncio.Timeout, float]] = []  # what there was, in seconds, when the first of them began
 
     @asynccontextmanager
     async def limit(self, seconds: float, told: str) -> AsyncIterator[None]:
@@ -40,17 +43,21 @@ class Clock:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """No deadline passes while the body runs; each is as far away afterwards as it was before."""
-        loop = asyncio.get_running_loop()
-        running = [(limit, limit.when()) for limit in self._limits if not limit.expired()]
-        left = [(limit, when - loop.time()) for limit, when in running if when is not None]
-        for limit, _ in left:
-            limit.reschedule(None)
+        """No deadline passes while a body runs, of any number; each is as far away afterwards as it was before."""
+        now = asyncio.get_running_loop().time
+        if not self._stops:
+            limits = [(limit, limit.when()) for limit in self._limits if not limit.expired()]
+            self._left = [(limit, when - now()) for limit, when in limits if when is not None]
+            for limit, _ in self._left:
+                limit.reschedule(None)
+        self._stops += 1
         try:
             yield
         finally:
-            for limit, seconds in left:
-                limit.reschedule(loop.time() + seconds)
+            self._stops -= 1
+            if not self._stops:
+                for limit, seconds in self._left:
+                    limit.reschedule(now() + seconds)
 
 
 class ClockedExecutor:
@@ -68,16 +75,21 @@ class ClockedExecutor:
         return self._executor.session()
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
-        """See `Executor`. Raises InfraError for a deadline that was noticed late: the reply may have been there."""
-        told = f"{tool.id}: its call did not end within {self._most_s:g} s; are there too few workers for such tools?"
-        with self._clock.stopped():
-            async with Clock().limit(self._most_s, told):
-                result = await self._executor.call(tool, arguments)
+        """See `Executor`. A deadline that was noticed late is ours: the reply may have been there."""
+        told = f"its call did not end within {self._most_s:g} s; give tools like it more workers"
+        try:
+            with self._clock.stopped():
+                async with Clock().limit(self._most_s, told):
+                    result = await self._executor.call(tool, arguments)
+        except InfraError as error:
+            asked = ToolCall(name=tool.id, arguments=arguments)
+            return ToolResult(call=asked, status=ToolStatus.INFRA_ERROR, text=f"error: {error}")
         if result.status is ToolStatus.TIMEOUT and result.latency_s > self._call_timeout_s + _LATE_S:
-            raise InfraError(
-                f"{tool.id}: its deadline of {self._call_timeout_s:g} s was noticed after {result.latency_s:.1f} s; "
-                "this machine, or the engine in this process, was busy for too long"
+            told = (
+                f"error: its deadline of {self._call_timeout_s:g} s was noticed after {result.latency_s:.1f} s; this "
+                "machine, or the engine in this process, was busy for too long"
             )
+            return replace(result, status=ToolStatus.INFRA_ERROR, text=told)
         return result
 
     async def close(self) -> None:
