@@ -1,14 +1,15 @@
-"""A decode step of Llama's family (Llama, Qwen2, Qwen3, SmolLM2 …) in a third of the kernels: for CUDA graphs.
+"""Single tokens through a model of Llama's family (Llama, Qwen2, Qwen3, SmolLM2 …) in a third of the kernels.
 
-It computes with the Hugging Face model's own parameters: those of query, key and value, and of gate and up, are laid
-side by side in memory, so that one product serves them; what stands between products is compiled. LoRA adapters are
-added, not merged. Not here: prefills, and any model that is built otherwise (`ForwardPasses` compares the two).
+For CUDA graphs of decode steps and short prefills. It computes with the Hugging Face model's own parameters: those of
+query, key and value, and of gate and up, are laid side by side in memory, so that one product serves them; what stands
+between products is compiled. LoRA adapters are added, not merged. Not here: long prefills, and models that are built
+otherwise (`ForwardPasses` compares the two).
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -42,13 +43,17 @@ class FusedDecoder:
         )
         self._layers = [_Layer.of(layer) for layer in body.layers]
 
-    def logits(self, ids: Tensor, positions: Tensor, rows: Tensor, cache: RowCache, length: int) -> Tensor:
-        """[B, V], for ids [B] at `positions` [B] of the cache's first rows, `rows` [B]: 0, 1, 2 …"""
+    def logits(
+        self, ids: Tensor, positions: Tensor, rows: Tensor, cache: RowCache, *, length: int, wanted: int
+    ) -> Tensor:
+        """[wanted, V] of the first tokens, for ids [B] that stand at `positions` [B] < `length` of the rows `rows` [B].
+
+        The keys and values of all of them are stored before any of them reads, in every layer: several may belong to
+        one row, in any order.
+        """
         residual = self._embed(ids)  # [B, hidden]
         cos, sin = (t[:, 0] for t in self._rotary(residual[:, None], positions[:, None]))  # [B, head_dim]
-        visible = torch.arange(length, device=ids.device) <= positions[:, None]
-        mask = torch.zeros(visible.shape, dtype=residual.dtype, device=ids.device)
-        mask = mask.masked_fill_(~visible, -torch.inf)[:, None, None]  # [B, 1, 1, length]
+        attend = _attention(rows, positions, length, residual)
         compiled = _pieces()
         first = self._layers[0].before
         normed = compiled.norm(residual, first.weight, first.epsilon)
@@ -61,6 +66,7 @@ class FusedDecoder:
                 layer.attend_in(normed),
                 *(norm and norm.weight for norm in norms),
                 norms[0].epsilon if norms[0] else 0.0,
+                layer.scaling,
                 cos,
                 sin,
                 keys,
@@ -68,20 +74,34 @@ class FusedDecoder:
                 rows,
                 positions,
             )
-            count, heads, head_dim = query.shape
-            attended = F.scaled_dot_product_attention(
-                query.view(count, keys.shape[1], -1, head_dim),  # a group's queries read its keys together
-                keys[:count, :, :length],
-                values[:count, :, :length],
-                attn_mask=mask,
-                scale=layer.scaling,
-            )
-            update = layer.attend_out(attended.reshape(count, heads * head_dim))
+            attended = attend(query, keys, values)
+            update = layer.attend_out(attended.reshape(len(ids), -1))
             residual, normed = compiled.add_norm(residual, update, layer.between.weight, layer.between.epsilon)
             update = layer.mlp_out(compiled.gated(layer.mlp_in(normed)))
             after = self._layers[index + 1].before if index + 1 < len(self._layers) else self._final
             residual, normed = compiled.add_norm(residual, update, after.weight, after.epsilon)
-        return torch.Tensor(self._head(normed))
+        return torch.Tensor(self._head(normed[:wanted]))
+
+
+def _attention(
+    rows: Tensor, positions: Tensor, length: int, like: Tensor
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Of queries [B, heads, head_dim], scaled already, each over its row up to its position."""
+    if like.device.type == "cuda":
+        from rollout.decode_attention import decode_attention  # needs Triton
+
+        return partial(decode_attention, rows=rows, positions=positions, length=length)
+    visible = torch.arange(length, device=like.device) <= positions[:, None]
+    mask = torch.zeros(visible.shape, dtype=like.dtype, device=like.device)
+    mask = mask.masked_fill_(~visible, -torch.inf)[:, None, None]  # [B, 1, 1, length]
+
+    def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        count, _, head_dim = query.shape
+        grouped = query.view(count, keys.shape[1], -1, head_dim)  # a group's queries read its keys together
+        read = (keys[rows, :, :length], values[rows, :, :length])
+        return F.scaled_dot_product_attention(grouped, *read, attn_mask=mask, scale=1.0)
+
+    return attend
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +217,7 @@ def _prepare(
     query_weight: Tensor | None,
     key_weight: Tensor | None,
     epsilon: float,
+    scaling: float,
     cos: Tensor,
     sin: Tensor,
     keys: Tensor,
@@ -204,7 +225,7 @@ def _prepare(
     rows: Tensor,
     positions: Tensor,
 ) -> Tensor:
-    """Queries [B, heads, head_dim], normed and rotated; this token's keys and values go into the cache."""
+    """Queries [B, heads, head_dim], normed, rotated and scaled; this token's keys and values go into the cache."""
     count, groups, head_dim = qkv.shape[0], keys.shape[1], keys.shape[3]
     heads = qkv.shape[1] // head_dim - 2 * groups
     query, key, value = (
@@ -215,7 +236,7 @@ def _prepare(
         query, key = _norm(query, query_weight, epsilon), _norm(key, key_weight, epsilon)
     keys[rows, :, positions] = _rotated(key, cos, sin)
     values[rows, :, positions] = value
-    return _rotated(query, cos, sin)
+    return _rotated(query, cos, sin) * scaling
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

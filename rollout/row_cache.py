@@ -35,11 +35,6 @@ class RowCache(Cache):
         """Have room for `rows` rows of `length` positions from the next pass on; never less than before."""
         self._shape = (max(self._shape[0], rows), max(self._shape[1], -(-length // _LENGTH_STEP) * _LENGTH_STEP))
 
-    @property
-    def spare_position(self) -> int:
-        """The last position: where nothing stands unless a context is as long as the cache."""
-        return self._shape[1] - 1
-
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
         """Store this pass's keys and values; returns all that the pass may attend to, [B, heads, length, head_dim]."""
         stored = []
@@ -52,23 +47,22 @@ class RowCache(Cache):
     def copy(self, source: int, target: int, begin: int, end: int) -> None:
         """Positions `begin` to `end` of one row into another."""
         with torch.inference_mode():
-            for store in (self.keys, self.values):
-                for layer, tensor in enumerate(store):
-                    assert tensor is not None, "nothing was stored yet"
-                    grown = self._allocated(store, layer, tensor)
-                    grown[target, :, begin:end] = grown[source, :, begin:end]
+            self.grow()
+            for tensor in (*self.keys, *self.values):
+                assert tensor is not None
+                tensor[target, :, begin:end] = tensor[source, :, begin:end]
 
-    def at(self, position: Any, rows: int) -> tuple[Tensor, Tensor]:
-        """Copies of the last layer's keys and values [rows, heads, head_dim] of the first rows at one position."""
-        keys, values = self.keys[-1], self.values[-1]
-        assert keys is not None, "nothing was stored yet"
-        assert values is not None
-        return keys[:rows, :, position].clone(), values[:rows, :, position].clone()
+    def grow(self) -> None:
+        """Allocate what is reserved now; only after a first pass, which shows what each layer stores."""
+        for store in (self.keys, self.values):
+            for layer, tensor in enumerate(store):
+                assert tensor is not None, "nothing was stored yet"
+                self._allocated(store, layer, tensor)
 
     def release(self) -> None:
         """Give the memory back; the next pass allocates anew."""
-        self.keys = [None] * len(self.keys)
-        self.values = [None] * len(self.values)
+        for store in (self.keys, self.values):
+            store[:] = [None if tensor is None else tensor[:0, :, :0].clone() for tensor in store]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Unused by models that are given positions and a mask; required by the interface."""

@@ -18,13 +18,12 @@ from typing import Any
 from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
-from rollout.forward_passes import ROW_MULTIPLE, ForwardPasses, rounded
+from rollout.forward_passes import Chunk, Draw, ForwardPasses, padded_width
 from rollout.row_cache import rows_that_fit
 from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.weights import WeightUpdate, load_update
 
 _SHARED_TOKENS = 16  # a shorter common beginning is computed again: finding and copying it costs as much
-_FULL_WIDTHS = 64  # prefills beyond it are padded to multiples of it, shorter ones to powers of two
 
 
 @dataclass(slots=True, eq=False)
@@ -169,9 +168,7 @@ class TransformersEngine:
                 self._step += 1
                 self._drop_cancelled()
                 self._admit()
-                self._prefill()
-                if self._running:
-                    self._decode_step()
+                self._run_passes(self._chunks())
                 await asyncio.sleep(0)  # tools answer and episodes go on
         except Exception as error:  # noqa: BLE001 - every waiting episode must hear of it
             failed = (*self._waiting, *self._prefilling, *self._running)
@@ -248,38 +245,49 @@ class TransformersEngine:
 
     # --- the passes --------------------------------------------------------------------------------------------------
 
-    def _prefill(self) -> None:
-        """Up to `prefill_tokens` of what waits to be prefilled; passes are of equal width, and every request is cut
-        into chunks by its own length alone."""
-        shares: dict[int, list[tuple[_Row, Sequence[int]]]] = {}
+    def _chunks(self) -> list[tuple[_Row, Chunk]]:
+        """What is prefilled next, `prefill_tokens` at the most; every request is cut by its own length alone."""
+        chunks: list[tuple[_Row, Chunk]] = []
         left = self._config.prefill_tokens
         for job in self._prefilling:
             row = job.row
             assert row is not None
             if not self._take_from_donor(job, row):
                 continue
-            chunk = job.prompt[len(row.ids) : len(row.ids) + self._config.prefill_tokens]
-            if not chunk:
+            begin = len(row.ids)
+            ids = job.prompt[begin : begin + self._config.prefill_tokens]
+            if not ids:
                 continue
-            width = _width(len(chunk))
-            if shares and width > left:
+            left -= padded_width(len(ids))
+            if chunks and left < 0:
                 break
-            left -= width
-            shares.setdefault(width, []).append((row, chunk))
-        for width, share in shares.items():
-            self._passes.prefill(
-                [row.index for row, _ in share],
-                [len(row.ids) for row, _ in share],
-                [chunk for _, chunk in share],
-                width,
-            )
-            for row, new in share:
-                if row.prefilled == len(row.ids):
-                    row.prefilled += len(new)
-                row.ids += new
-                self.prefilled_tokens += len(new)
-        self._running += [job for job in self._prefilling if _prefilled(job)]
-        self._prefilling = [job for job in self._prefilling if not _prefilled(job)]
+            chunks.append((row, Chunk(row.index, begin, ids)))
+        return chunks
+
+    def _run_passes(self, chunks: Sequence[tuple[_Row, Chunk]]) -> None:
+        """Prefill, before the decode step or along with it, and decode what was prefilled before."""
+        together = 0 < sum(len(chunk.ids) for _, chunk in chunks) <= self._passes.beside
+        if chunks and not together:
+            self._passes.prefill([chunk for _, chunk in chunks])
+            self._prefilled(chunks)
+        self._begin_decoding()
+        if self._running or together:
+            self._decode_step([chunk for _, chunk in chunks] if together else [])
+        if together:
+            self._prefilled(chunks)
+            self._begin_decoding()
+
+    def _prefilled(self, chunks: Sequence[tuple[_Row, Chunk]]) -> None:
+        for row, chunk in chunks:
+            if row.prefilled == len(row.ids):
+                row.prefilled += len(chunk.ids)
+            row.ids += chunk.ids
+            self.prefilled_tokens += len(chunk.ids)
+
+    def _begin_decoding(self) -> None:
+        ready = [job for job in self._prefilling if job.row is not None and len(job.row.ids) >= len(job.prompt)]
+        self._running += ready
+        self._prefilling = [job for job in self._prefilling if job not in ready]
 
     def _take_from_donor(self, job: _Job, row: _Row) -> bool:
         """Copy what the donor holds; False: it is still being prefilled, and is waited for."""
@@ -297,23 +305,25 @@ class TransformersEngine:
             row.prefilled = min(common, donor.row.prefilled)
         return True
 
-    def _decode_step(self) -> None:
+    def _decode_step(self, beside: Sequence[Chunk]) -> None:
         """One token for every running request."""
-        jobs = sorted(self._running, key=lambda job: job.row.index if job.row is not None else 0)
-        tokens = {}
-        for job in jobs:
+        jobs = {job.row.index: job for job in self._running if job.row is not None}
+        draws = [
+            Draw(
+                row=index,
+                position=len(self._rows[index].ids),
+                token=job.ids[-1] if job.ids else job.request.ids[-1],
+                sampling=job.request.sampling,
+                uniform=job.random.random(),
+            )
+            for index, job in sorted(jobs.items())
+        ]
+        drawn, logprobs = self._passes.decode(draws, [len(row.ids) for row in self._rows], beside)
+        self.decoded_tokens += len(draws)
+        for one, token, logprob in zip(draws, drawn, logprobs, strict=True):
+            job = jobs[one.row]
             assert job.row is not None
-            tokens[job.row.index] = job.ids[-1] if job.ids else job.request.ids[-1]
-        drawn, logprobs = self._passes.decode(
-            tokens,
-            [len(row.ids) for row in self._rows],
-            [job.request.sampling for job in jobs],
-            [job.random.random() for job in jobs],
-        )
-        self.decoded_tokens += len(jobs)
-        for job, token, logprob in zip(jobs, drawn, logprobs, strict=True):
-            assert job.row is not None
-            job.row.ids.append(tokens[job.row.index])
+            job.row.ids.append(one.token)
             job.row.used = self._step
             job.ids.append(token)
             job.logprobs.append(logprob)
@@ -345,17 +355,6 @@ class TransformersEngine:
         )
         if not job.done.done():
             job.done.set_result(completion)
-
-
-def _prefilled(job: _Job) -> bool:
-    return job.row is not None and len(job.row.ids) >= len(job.prompt)
-
-
-def _width(tokens: int) -> int:
-    """The columns of a pass over so many new tokens: few kinds, so that requests share passes."""
-    if tokens > _FULL_WIDTHS:
-        return rounded(tokens, _FULL_WIDTHS)
-    return int(max(ROW_MULTIPLE, 1 << (tokens - 1).bit_length()))
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
