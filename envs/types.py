@@ -153,7 +153,7 @@ class StopReason(StrEnum):
     TURN_LIMIT = "turn_limit"
     LENGTH = "length"  # a completion reached max_new_tokens
     CONTEXT_FULL = "context_full"
-    INFRA_FAILURE = "infra_failure"  # ours: the trajectory leaves its group and the group's baseline
+    INFRA_FAILURE = "infra_failure"  # ours: the trajectory's group is not trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

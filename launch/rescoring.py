@@ -16,8 +16,8 @@ from retriever.base.errors import UserError
 from rollout.records import write_records
 from train.recorded import catalogue_note, check_scorable, read_batch, scored_records
 from train.rescore import TOTAL, Change, add_changes, part_names
+from train.scoring import BatchScoring
 from train.segments import Objective
-from train.source import scored_groups
 
 READ = ("reward.", "grpo.", "world.")
 
@@ -43,7 +43,7 @@ def rescore(
             if not told and (said := catalogue_note(batch, catalogue)):
                 display.say(f"note: {said}; parts that read schemas (provenance, ast_match) may differ by that")
                 told = True
-            by_objective = scored_groups(batch.rollouts, given.config.reward, given.config.grpo, catalogue)
+            by_objective = BatchScoring(given.config.grpo, given.config.reward, catalogue).by_objective(batch.rollouts)
             groups = [group for groups in by_objective for group in groups]
             add_changes(changes, batch.rows, groups)
             if target is not None:

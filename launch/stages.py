@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from envs.types import StopReason, Task
 from envs.worlds.world import World, build_world
 from launch.display import Display
 from launch.rollout_log import RolloutLog
+from launch.watching import watching
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
@@ -119,7 +120,7 @@ class Stages:
         pool.push(weights)
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
-        with self.display.bar(what, len(tasks)) as advance:
+        with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
         refuse_losses(rollouts, config.rollout, what=what)
         episodes = [trajectory for found in rollouts for trajectory in (*found.retrieval, *found.executions)]
@@ -230,7 +231,9 @@ class Stages:
         elif forgotten:
             self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
-        with self.display.steps("GRPO") as step:
+        plays = first and config.grpo.records is None
+        watched = watching(self.pool(start), self.display) if plays else nullcontext()
+        with self.display.steps("GRPO") as step, watched:
 
             def log(number: int, metrics: Any) -> None:
                 self.tracker.log("rl", number, metrics)
@@ -273,7 +276,7 @@ class Stages:
             self.display.say(f"{min(done, config.grpo.max_steps)} of {config.grpo.max_steps} batches are recorded")
         weights = weight_update(0, trainable(load_model(start, config.model)))
         source = self._rollout_source(start)
-        with self.display.steps("collecting batches") as step:
+        with self.display.steps("collecting batches") as step, watching(self.pool(start), self.display):
             for index in range(done, config.grpo.max_steps):
                 metrics = source.batch(index, weights).metrics
                 self.tracker.log("collect", index + 1, metrics)
@@ -302,7 +305,9 @@ class Stages:
         return RolloutSource(
             pool=self.pool(start),
             tasks=lambda batch: self.world.tasks(
-                "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
+                "train",
+                config.grpo.tasks_per_batch + config.grpo.extra_tasks,  # more of them begin with the same ones
+                derive_seed(config.seed, "grpo", batch),
             ),
             sampling=Sampling(temperature=config.rollout.temperature, max_new_tokens=config.rollout.max_new_tokens),
             rollout=config.rollout,

@@ -45,6 +45,8 @@ class RolloutConfig:
     top_k: int = 0
     min_p: float = 0.0
     deterministic: bool = True  # on the CPU: passes are padded so that tokens do not depend on batch neighbours
+    # What is ours to answer for: while a call is out, whose tool has env.call_timeout_s, both stand still.
+    turn_timeout_s: float = 180.0  # from the request to the observation; a retriever's service is waited for for 120
     episode_timeout_s: float = 300.0
     infra_retries: int = 1  # whole-episode retries after a failure of ours
     max_lost_share: float = 0.1  # of a batch's episodes; more of them lost to failures of ours stop the run
@@ -63,8 +65,9 @@ class RolloutConfig:
         for name in ("gpus_per_worker", "infra_retries", "kv_cache_gb"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
-        if not self.episode_timeout_s > 0:
-            raise UserError(f"rollout.episode_timeout_s={self.episode_timeout_s} is not positive; give e.g. 300")
+        for name, example in (("turn_timeout_s", 180), ("episode_timeout_s", 300)):
+            if not getattr(self, name) > 0:
+                raise UserError(f"rollout.{name}={getattr(self, name)} is not positive; give e.g. {example}")
         if not 0 <= self.max_lost_share < 1:
             raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:

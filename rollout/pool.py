@@ -5,7 +5,7 @@ from typing import Protocol
 
 from envs.types import Task
 from rollout.config import GroupPlan
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 
 Progress = Callable[[int], None]
@@ -23,6 +23,10 @@ class Pool(Protocol):
         self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int, progress: Progress | None = None
     ) -> list[TaskRollouts]:
         """The rollouts of every task, in their order, with the weights pushed last."""
+        ...
+
+    def statuses(self) -> list[RolloutStatus]:
+        """What each worker said last; may be asked from another thread while tasks are played."""
         ...
 
     def close(self) -> None:

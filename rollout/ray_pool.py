@@ -15,12 +15,13 @@ from envs.types import Task
 from retriever.base.errors import InfraError, IntegrityError, ToolscoutError, UserError
 from rollout.config import GroupPlan
 from rollout.pool import Progress
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 from rollout.worker import RolloutWorker, WorkerSpec
 
 _STARTS = 4  # of the cluster
 _CLOSE_S = 10
+_STATUS_S = 1
 _RESTARTS = 3  # of one worker within one collection, before the run gives up
 
 
@@ -106,6 +107,16 @@ class RayPool:
                 progress(len(found))
         assert all(result is not None for result in rollouts)
         return [result for result in rollouts if result is not None]
+
+    def statuses(self) -> list[RolloutStatus]:
+        """See `Pool`. A worker that does not answer is left out."""
+        asked = [worker.status.remote() for worker in self._workers]
+        answered, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_STATUS_S) if asked else ([], [])
+        found = []
+        for reference in answered:
+            with suppress(self._ray.exceptions.RayError):
+                found.append(self._ray.get(reference))
+        return found
 
     def close(self) -> None:
         """Stop the workers and the cluster; again, nothing: by then the process may have another cluster."""

@@ -9,6 +9,7 @@ Not here: the passes (`forward_passes`), the cache (`row_cache`), the draw (`sam
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -48,6 +49,8 @@ class _Job:
     donor: "_Donor | None" = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    asked: float = field(default_factory=time.perf_counter)
+    queue_s: float = 0.0
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -192,6 +195,7 @@ class TransformersEngine:
             if row is None or row.job is not None:  # none free, or a session that was asked twice at a time
                 waiting.append(job)
                 continue
+            job.queue_s = round(time.perf_counter() - job.asked, 4)
             kept = _common(row.ids, job.prompt)
             del row.ids[kept:]
             row.prefilled = min(row.prefilled, kept)
@@ -345,7 +349,11 @@ class TransformersEngine:
         assert job.row is not None
         job.row.job = None
         completion = Completion(
-            ids=tuple(job.ids), logprobs=tuple(job.logprobs), finish=finish, policy_version=self.policy_version
+            ids=tuple(job.ids),
+            logprobs=tuple(job.logprobs),
+            finish=finish,
+            policy_version=self.policy_version,
+            queue_s=job.queue_s,
         )
         if not job.done.done():
             job.done.set_result(completion)

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -80,7 +81,12 @@ class RolloutWorker:
 
     async def status(self) -> RolloutStatus:
         """What it is doing; answered within an engine step, also while it collects."""
-        return self._engine.status()
+        return self.status_now()
+
+    def status_now(self) -> RolloutStatus:
+        """`status`, for who is in the same process."""
+        status = self._collector.counts.added_to(self._engine.status())
+        return replace(status, worker=f"{socket.gethostname()}:{os.getpid()}")
 
     async def process_id(self) -> int:
         """The worker's process, for those who watch it or kill it."""
@@ -106,6 +112,10 @@ class LocalPool:
         if progress:
             progress(len(rollouts))
         return rollouts
+
+    def statuses(self) -> list[RolloutStatus]:
+        """See `Pool`."""
+        return [self._worker.status_now()]
 
     def close(self) -> None:
         """See `Pool`."""

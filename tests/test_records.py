@@ -160,7 +160,13 @@ def test_token_ids_logprobs_and_phases_are_plain_json() -> None:
     value = trajectory_to_dict(trajectory())
     turn = value["turns"][1]
     assert turn["phase"] == "execution"
-    assert turn["completion"] == {"ids": [6], "logprobs": [-1 / 3], "finish": "length", "policy_version": 7}
+    assert turn["completion"] == {
+        "ids": [6],
+        "logprobs": [-1 / 3],
+        "finish": "length",
+        "policy_version": 7,
+        "queue_s": 0.0,
+    }
     assert value["task"]["gold_calls"][0]["arguments"]["a"] == 1
     assert value["stop"] == "turn_limit"
 

@@ -38,8 +38,9 @@ from train.nano.base import BASE
 from train.objectives import ScoredGroup, coupled_group
 from train.recorded import read_batch, scored_records
 from train.recorded_source import RecordedSource
+from train.scoring import BatchScoring
 from train.segments import Objective, segments_of
-from train.source import RolloutSource, scored_groups
+from train.source import RolloutSource
 
 SMALL = (
     "retriever.kind=bm25",
@@ -153,7 +154,7 @@ def test_under_the_same_weights_every_reward_and_advantage_is_the_recorded_one(
     for file in (batch(run, 1), batch(run, 2), evaluated):
         found = read_batch(file)
         compared = 0
-        for groups in scored_groups(found.rollouts, config.reward, config.grpo, catalogue):
+        for groups in BatchScoring(config.grpo, config.reward, catalogue).by_objective(found.rollouts):
             for row in (row for group in groups for row in group.rows):
                 recorded = found.rows[groups[0].objective, row.trajectory.id]
                 assert (recorded.reward.total, recorded.reward.parts) == (row.reward.total, row.reward.parts)
@@ -191,7 +192,7 @@ def test_groups_that_wake_and_fall_still_are_counted(run: Path, config: RunConfi
     formats = ("retrieval.recall", "retrieval.ndcg", "retrieval.precision")
     weighed = load_run_config("quickstart", [f"reward.{part}=0" for part in formats])
     found = read_batch(batch(run, 1))
-    groups = scored_groups(found.rollouts, weighed.reward, config.grpo, catalogue)
+    groups = BatchScoring(config.grpo, weighed.reward, catalogue).by_objective(found.rollouts)
     write_records(tmp_path / "r.jsonl", scored_records([g for of in groups for g in of], found.played))
     woken = stilled = 0
     for rollouts in found.rollouts:

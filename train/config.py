@@ -42,6 +42,8 @@ class GrpoConfig:
 
     max_steps: int = 40
     tasks_per_batch: int = 10
+    # that a batch may draw in place of those of whose groups none has rewards that differ (dynamic sampling); 0: none
+    extra_tasks: int = 0
     group_size: int = 6
     gate: Literal["gold", "off", "closed"] = "gold"  # see GroupPlan
     execution_group: Literal["survivors", "refill"] = "survivors"
@@ -71,6 +73,8 @@ class GrpoConfig:
         for name in ("max_steps", "tasks_per_batch", "micro_batch", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
+        if self.extra_tasks < 0:
+            raise UserError(f"grpo.extra_tasks={self.extra_tasks} is negative; give 0 (none), or a cap such as 10")
         if self.update == "coupled" and (self.gate != "off" or self.execution_group == "refill"):
             raise UserError(
                 "grpo.update=coupled is vanilla GRPO, which has no gate; "

@@ -83,6 +83,8 @@ def scored_records(groups: Sequence[ScoredGroup], played: Played | None, *, segm
         for row in group.rows:
             earned = {"advantage": row.advantage, **asdict(row.reward)}
             reward: dict[str, Any] = {"objective": group.objective.value, **earned}
+            if group.lost:  # the whole group, and why
+                reward["dropped"] = group.lost
             extra: dict[str, Any] = {"reward": reward, **(played.as_extra() if played is not None else {})}
             if segments:
                 trained = row.advantage if group.informative else None

@@ -16,7 +16,8 @@ from rollout.renderer import Renderer
 from rollout.weights import WeightUpdate
 from train.config import GrpoConfig, check_enough
 from train.recorded import RecordedBatch, check_scorable, check_tokenizer, read_batch
-from train.source import GenerationBatch, gate_metrics, generation_batch, group_plan, scored_groups, tool_metrics
+from train.scoring import BatchScoring
+from train.source import GenerationBatch, gate_metrics, generation_batch, group_plan, tool_metrics
 
 
 class RecordedSource:
@@ -46,7 +47,7 @@ class RecordedSource:
         started = perf_counter()
         found = read_batch(self._files[index])
         self._check(found)
-        by_objective = scored_groups(found.rollouts, self._rewards, self._config, self._catalogue)
+        by_objective = BatchScoring(self._config, self._rewards, self._catalogue).by_objective(found.rollouts)
         own = found.played is not None and found.played.weights == weights.content_hash
         self._tell(found, own=own, hash=weights.content_hash)
         metrics = {

@@ -9,7 +9,7 @@ from rollout.replay import Difference, differences
 from rollout.types import TaskRollouts, Trajectory
 from train.config import GrpoConfig
 from train.recorded import RecordedBatch
-from train.source import scored_groups
+from train.scoring import BatchScoring
 
 
 def episodes_of(rollouts: Sequence[TaskRollouts]) -> list[Trajectory]:
@@ -55,7 +55,7 @@ def _reward_differences(
     catalogue: Catalogue,
 ) -> Mapping[str, list[Difference]]:
     found: dict[str, list[Difference]] = {}
-    for groups in scored_groups(replayed, rewards, config, catalogue):
+    for groups in BatchScoring(config, rewards, catalogue).by_objective(replayed):
         for row in (row for group in groups for row in group.rows):
             then = batch.rows.get((groups[0].objective, row.trajectory.id))
             if then is None:

@@ -12,11 +12,14 @@ from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
 from rollout.collect import may_execute, refuse_losses
 from rollout.config import GroupPlan, RolloutConfig
+from rollout.extra_tasks import collect_with_extra
 from rollout.pool import Pool
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 from train.config import GrpoConfig
-from train.objectives import ScoredGroup, coupled_group, decoupled_groups, group_metrics
+from train.objectives import ScoredGroup, group_metrics
+from train.rollout_metrics import collection_metrics
+from train.scoring import BatchScoring
 from train.segments import Objective, Segment
 
 
@@ -61,17 +64,6 @@ def group_plan(config: GrpoConfig) -> GroupPlan:
     return GroupPlan(group_size=config.group_size, gate=config.gate, execution_group=config.execution_group)
 
 
-def scored_groups(
-    rollouts: Sequence[TaskRollouts], rewards: RewardConfig, config: GrpoConfig, catalogue: Catalogue | None
-) -> list[list[ScoredGroup]]:
-    """A list of groups, one for each task, for each objective that `config` trains, in the order of their updates."""
-    if config.update == "coupled":
-        return [[coupled_group(r, rewards, catalogue) for r in rollouts]]
-    pairs = [decoupled_groups(r, rewards, catalogue) for r in rollouts]
-    retrieval = [first for first, _ in pairs]
-    return [retrieval] if config.gate == "closed" else [retrieval, [second for _, second in pairs]]
-
-
 def generation_batch(
     index: int,
     by_objective: Sequence[Sequence[ScoredGroup]],
@@ -102,7 +94,7 @@ class RolloutSource:
         self,
         *,
         pool: Pool,
-        tasks: Callable[[int], Sequence[Task]],
+        tasks: Callable[[int], Sequence[Task]],  # of a batch; those beyond `grpo.tasks_per_batch` are its extra ones
         sampling: Sampling,
         rollout: RolloutConfig,
         rewards: RewardConfig,
@@ -122,16 +114,34 @@ class RolloutSource:
         self._pool.push(weights)
         pushed = perf_counter()
         plan, tasks = self._plan, self._tasks(index)
-        rollouts = self._pool.collect(tasks, plan, sampling=self._sampling, seed=batch_seed(self._seed, index))
+        own = self._config.tasks_per_batch
+        scoring = BatchScoring(self._config, self._rewards, self._catalogue)
+        before = self._pool.statuses()
+        rollouts = collect_with_extra(
+            self._pool,
+            tasks[:own],
+            tasks[own:],
+            plan,
+            sampling=self._sampling,
+            seed=batch_seed(self._seed, index),
+            scorer=scoring,
+        )
+        collected = perf_counter()
         refuse_losses(rollouts, self._rollout, what=f"generation batch {index + 1}")
         metrics = {
             **gate_metrics(rollouts, plan),
             **tool_metrics(rollouts),
+            **collection_metrics(rollouts, before=before, after=self._pool.statuses(), seconds=collected - pushed),
+            "rollout/extra_tasks": float(len(rollouts) - len(tasks[:own])),
             "time/push_s": pushed - started,
-            "time/rollout_s": perf_counter() - pushed,
+            "time/rollout_s": collected - pushed,
             "policy_version": float(weights.version),
         }
-        by_objective = scored_groups(rollouts, self._rewards, self._config, self._catalogue)
+        by_objective = scoring.by_objective(rollouts)
+        metrics["rollout/dropped_groups"] = float(
+            sum(group.lost is not None for groups in by_objective for group in groups)
+        )
+        metrics["rollout/tasks_without_signal"] = float(sum(not scoring.teaches(r) for r in rollouts))
         if self._listener is not None:
             groups = [group for groups in by_objective for group in groups]
             self._listener(index, groups, weights.content_hash)

@@ -3,9 +3,18 @@
 The one module that imports wandb. Metrics never steer: nothing here is read back to decide anything.
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
-`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`,
-`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as
-`learning_rate`.
+`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `groups/<objective>_<what>`, `advantage/<what>`,
+`loss/<objective>`, `policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `rollout/<what>`, `tools/<what>`,
+`tokens/<what>`, `time/<what>`, and plain names such as `learning_rate`. Those of a collection, where each phase that
+is played is an episode:
+
+- `rollout/episodes_per_s`; `episodes_retried`: played again after a failure of ours; `dropped_groups`: not trained, for
+  an episode was lost for good; `tasks_without_signal`: none of their groups has rewards that differ; `extra_tasks`:
+  drawn in their place (`grpo.extra_tasks`);
+- `tokens/decoded`, `prefilled`, and `cached` (of contexts that went on: not computed again), as engines count them;
+  `decode_per_s` and `prefill_per_s` of all workers together;
+- `time/queue_s`, `decode_s`, `tool_s`: the mean episode's, waiting for the engine, being generated, and waiting for
+  searches or calls.
 """
 
 import json

@@ -35,8 +35,9 @@ CAPTIONS = {
     "update": "What the optimizer did, and the steps that it skipped.",
     "engine": "Difference of the engine's and the trainer's log-probs before the first update of a batch, in nats.",
     "policy": "How far the policy is from the one that played the batch, before its first update, in nats.",
-    "tokens": "Tokens generated and trained on.",
-    "time": "Seconds that each part of a batch took.",
+    "rollout": "Episodes (each phase that is played is one), how fast they were played, and what became of them.",
+    "tokens": "Tokens generated and trained on; decoded, prefilled and found in a cache by the engines.",
+    "time": "Seconds that each part of a batch took; queue_s, decode_s and tool_s: of an episode, on average.",
 }
 STAGE_TITLES = {
     "sft": "Cold start: supervised fine-tuning",
