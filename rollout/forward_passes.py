@@ -215,7 +215,7 @@ class _Graph:
     """A captured step of `count` rows that draw and `places` tokens of prefills, over `length` positions."""
 
     def __init__(self, graphs: _Graphs, count: int, places: int, length: int) -> None:
-        # A graph reads and writes the addresses that it was captured with, of the host too. Rows, positions, ids and, of
+        # A graph reads and writes the addresses that it was captured with, the host's too. Rows, positions, ids and, of
         # those that draw, temperatures, greedy or not and random numbers travel as one: in fp64 each is exact.
         self._count, tokens = count, count + places
         self._empty = np.zeros((6, tokens))
