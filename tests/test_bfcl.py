@@ -19,7 +19,7 @@ from envs.datasets.bfcl_files import BfclFiles
 from envs.datasets.user_files import read_tasks
 from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import AllowedCall, AnswerCheck, StopReason, ToolCall, ToolStatus
+from envs.types import AllowedCall, AnswerCheck, StopReason, Task, ToolCall, ToolStatus
 from launch.fetching import WHEEL
 from launch.run import main
 from retriever.base.errors import DataError, UserError
@@ -351,6 +351,20 @@ def published(wheel: Path) -> Bfcl:
     return read_bfcl(BfclFiles(wheel))
 
 
+def changeable(value: Any) -> set[int]:
+    """The ids of all dicts, lists, sets and objects in it."""
+    found: dict[int, Any] = {}
+    left = [value]
+    while left:
+        one = left.pop()
+        parts = [*one.values()] if isinstance(one, dict) else [*one] if isinstance(one, list | tuple | set) else []
+        parts += [vars(one)] if hasattr(one, "__dict__") and not isinstance(one, type) else []
+        if id(one) not in found:
+            found |= {id(one): one} if isinstance(one, dict | list | set) or hasattr(one, "__dict__") else {}
+            left += parts
+    return set(found)
+
+
 class TestAsPublished:
     def test_every_record_with_python_functions(self, published: Bfcl, wheel: Path) -> None:
         single = {category: counts["records"] for category, counts in published.counts().items()}
@@ -397,6 +411,21 @@ class TestAsPublished:
         figures = run_gold(wheel)
         assert list(figures.calls.values()) == [1142, 1140, 1140, 1203]
         assert (figures.responses_differ, figures.states_differ) == (0, 0)
+
+    def test_no_two_sessions_share_anything_that_changes(self, wheel: Path) -> None:
+        backend = BfclStateBackend(load_classes(wheel))
+        read = read_dialogues(BfclFiles(wheel))
+        tasks = [dialogue_task(one, read.catalogue) for found in read.dialogues.values() for one in found]
+
+        async def shared(task: Task) -> set[int]:
+            async with backend.session(task) as one, backend.session(task) as other:
+                return changeable(one._instances) & changeable(other._instances)
+
+        async def all_shared() -> list[str]:
+            return [task.id for task in tasks if await shared(task)]
+
+        assert len(tasks) == 800
+        assert asyncio.run(all_shared()) == []
 
     def test_dialogues_are_judged_as_the_package_judges_them(self, wheel: Path) -> None:
         """Ten of them in all their variants, played rightly and not quite; the benchmark plays all 3,560."""

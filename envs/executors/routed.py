@@ -93,8 +93,14 @@ class RoutedExecutor:
         )
 
     async def state(self) -> Mapping[str, Any]:
-        """See `Executor`."""
-        states = {origin: await backend.state() for origin, backend in self._backends.items()}
+        """See `Executor`. Raises InfraError when it is not there within a call's deadline."""
+        states, limit = {}, self._limits.timeout_s
+        for origin, backend in self._backends.items():
+            try:
+                async with asyncio.timeout(limit):
+                    states[origin] = await backend.state()
+            except TimeoutError:
+                raise InfraError(f"the state of {origin}'s tools was not there within {limit:g} s") from None
         return {origin: state for origin, state in states.items() if state}
 
     async def close(self) -> None:
