@@ -488,6 +488,38 @@ class TestFiles:
         with pytest.raises(DataError, match=rf"tasks.jsonl:1: field '{field}'"):
             read_tasks(tmp_path / "tasks.jsonl", CATALOGUE)
 
+    @pytest.mark.parametrize(
+        ("requests", "fields", "named"),
+        [
+            ([{"gold_calls": [LOOK], "gold_replies": ["at 5"]}], {}, r"requests\[0\].gold_replies"),
+            ([{"gold_state": {"bfcl": {}}}], {}, r"requests\[0\].gold_state"),
+            ([{"gold_replies": ["at 5"], "gold_state": {}}], {}, r"requests\[0\].gold_state"),
+            ([{}, {"gold_replies": ["at 5"]}], {}, r"requests\[1\].gold_replies"),
+            ([{}, {"new_tools": [LOOK]}], {"gold_tools": [LOOK.id]}, r"requests\[1\].new_tools"),
+            ([{}, {"new_tools": [LOOK]}], {"offered_tools": [LOOK.id]}, r"requests\[1\].new_tools"),
+            ([{"gold_calls": [LOOK]}, {"new_tools": [LOOK]}], {}, r"requests\[0\].gold_calls"),
+            ([{"gold_calls": [LOOK], "gold_state": {"bfcl": [float("nan")]}}], {}, r"requests\[0\].gold_state"),
+        ],
+    )
+    def test_gold_that_is_not_looked_at_or_cannot_be_reached_is_refused(
+        self, tmp_path: Path, requests: list[dict[str, Any]], fields: dict[str, Any], named: str
+    ) -> None:
+        """A tool stands for a call of it, or for its id."""
+        for place, request in enumerate(requests):
+            request |= {"text": "AB"[place], "new_tools": [tool.id for tool in request.get("new_tools", ())]}
+            request["gold_calls"] = [{"name": tool.id, "arguments": {}} for tool in request.get("gold_calls", ())]
+        line = {"id": "t", "instruction": "A", "requests": requests, **fields}
+        (tmp_path / "tasks.jsonl").write_text(json.dumps(line))
+        with pytest.raises(DataError, match=rf"tasks.jsonl:1: field '{named}'"):
+            read_tasks(tmp_path / "tasks.jsonl", CATALOGUE)
+
+    def test_a_gold_state_of_nothing_is_kept(self, tmp_path: Path) -> None:
+        """Without it the replies would not be looked at."""
+        request = Request(text="A", gold_calls=(call(LOOK),), gold_replies=("at 5",), gold_state={})
+        task = Task(id="t", instruction="A", gold_tools=(LOOK.id,), gold_calls=(call(LOOK),), requests=(request,))
+        write_tasks(tmp_path / "tasks.jsonl", [task])
+        assert read_tasks(tmp_path / "tasks.jsonl", CATALOGUE) == (task,)
+
     def test_offered_tools_may_be_passed_over(self, tmp_path: Path) -> None:
         CATALOGUE.save(tmp_path / "tools.jsonl")
         write_tasks(tmp_path / "tasks.jsonl", [replace(TASK, offered_tools=(BUMP.id, TIE.id), split="test")])

@@ -21,6 +21,7 @@ from typing import Any
 import jsonschema
 
 from envs.checkers import load_checker
+from envs.datasets.request_rules import requests_problem
 from envs.patterns import pattern_problem
 from envs.types import AllowedCall, AnswerCheck, Request, Task, ToolCall
 from retriever.base.errors import DataError, UserError
@@ -91,6 +92,9 @@ class _Line:
                 tools = called or None
             elif missing := [tool_id for tool_id in called if tool_id not in tools]:
                 raise self._bad(f"calls {missing[0]!r}, which is not among gold_tools; add it there", field)
+        offered = self._offered_tools(tools or ())
+        if problem := requests_problem(requests, gold_tools=tools or (), offered=offered):
+            raise self._bad(problem[1], problem[0])
         return Task(
             id=self._name("id"),
             instruction=self._text("instruction"),
@@ -102,7 +106,7 @@ class _Line:
             answer_check=self._answer_check(),
             checker=self._checker(),
             tags=self._strings("tags"),
-            offered_tools=self._offered_tools(tools or ()),
+            offered_tools=offered,
             expert_queries=self._strings("expert_queries"),
             requests=requests,
             initial_state=self._object(self._entry, "initial_state") or {},
@@ -320,7 +324,7 @@ def _request_entry(request: Request) -> dict[str, Any]:
         "gold_replies": list(request.gold_replies),
         "gold_state": request.gold_state,
     }
-    return {key: value for key, value in entry.items() if value or key == "text"}
+    return {key: value for key, value in entry.items() if value or key == "text" or value == {}}
 
 
 def _call_entries(calls: Sequence[ToolCall | AllowedCall]) -> list[dict[str, Any]]:
