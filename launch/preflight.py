@@ -6,12 +6,15 @@ Nothing heavy is imported and nothing is written here.
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from configs.schema import RunConfig
+from envs.executors.executor import Executor
 from envs.executors.mcp_config import read_mcp_config
+from envs.types import Task
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
 from launch.run_folder import folder_of
@@ -38,9 +41,10 @@ def preflight(command: str, config: RunConfig) -> None:
         if config.grpo.records is not None:
             raise UserError(f"grpo.records={config.grpo.records} is trained on, and nothing here is; leave it out")
         config.check_playable()
-    _check_splits(config, tuple(_wanted_splits(command, config)))
+    splits = tuple(_wanted_splits(command, config))
+    _check_splits(config, splits)
     if not _reads_records_alone(command, config):
-        _check_executor(config)
+        _check_executor(config, splits)
 
 
 def _reads_records_alone(command: str, config: RunConfig) -> bool:
@@ -60,7 +64,7 @@ def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:
     yield from ("train",) if plays else ()
 
 
-def _check_executor(config: RunConfig) -> None:
+def _check_executor(config: RunConfig, splits: Sequence[str]) -> None:
     """Can what runs the tools be set up here? MCP servers are started, asked for their tools, and ended."""
     wanted = config.executor
     if not wanted.executes:
@@ -71,11 +75,26 @@ def _check_executor(config: RunConfig) -> None:
             raise UserError(f"executor.record.path={existing}: there is no folder {existing.parent}; make it")
         if not existing.exists():
             wanted = replace(wanted, record=None)  # nothing is made yet
-    executor = build_world(config.world).executor(config.env, wanted)
+    world = build_world(config.world)
+    executor = world.executor(config.env, wanted)
     if executor is not None:
-        asyncio.run(executor.close())
+        every = () if config.world.kind == "embedded" else (world.tasks(split, sys.maxsize, 0) for split in splits)
+        tasks = [task for of_split in every for task in of_split if task.initial_state]
+        asyncio.run(_begin_each(executor, tasks, where=f"{config.world.data}/tasks.jsonl"))
     if wanted.mcp is not None and not (wanted.record and wanted.record.policy == "replay_only"):
         asyncio.run(_ask_servers(wanted.mcp))
+
+
+async def _begin_each(executor: Executor, tasks: Sequence[Task], *, where: str) -> None:
+    """Does something take the state that each begins with? Hours later is too late to hear that it does not."""
+    try:
+        for task in tasks:
+            async with executor.session(task):
+                pass
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    finally:
+        await executor.close()
 
 
 async def _ask_servers(path: str) -> None:

@@ -3,24 +3,28 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from configs.schema import load_run_config
 from envs.datasets.bfcl import NO_CALL, SOME_CALL, WITH_GOLD_CALLS, Bfcl, concrete, read_bfcl
 from envs.datasets.bfcl_dialogues import MULTI_TURN, STATEFUL, BfclDialogue, BfclDialogues, read_dialogues
 from envs.datasets.bfcl_episodes import SPLIT, dialogue_task, dialogue_tasks
 from envs.datasets.bfcl_files import BfclFiles
-from envs.datasets.user_files import read_tasks
+from envs.datasets.user_files import read_tasks, write_tasks
 from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import AllowedCall, AnswerCheck, StopReason, Task, ToolCall, ToolStatus
 from launch.fetching import WHEEL
+from launch.preflight import preflight
 from launch.run import main
 from retriever.base.errors import DataError, UserError
 from retriever.catalogue import Catalogue
@@ -221,6 +225,7 @@ class TestReader:
         assert ast_verdict([found], [gold], lambda _: schema).right
 
 
+FIRST = "GorillaFileSystem"
 DIALOGUE: dict[str, Any] = {
     "id": "multi_turn_base_0",
     "question": [[{"role": "user", "content": "Up."}], [], [{"role": "user", "content": "Again."}]],
@@ -294,6 +299,38 @@ class TestStatefulBackend:
                 assert (await nobodys.run(bump, {"by": 2}, timeout_s=5)).status is ToolStatus.UNKNOWN_TOOL
 
         asyncio.run(play())
+
+    @pytest.mark.parametrize(
+        ("state", "told"),
+        [
+            ({"bfc": {}}, "origin 'bfc'"),
+            ({"bfcl": 1}, "TypeError"),
+            ({"bfcl": {"classes": ["Nope"], "load": {}, "long_context": False}}, "Nope"),
+            (
+                {"bfcl": {"classes": [FIRST], "load": {FIRST: {"count": [7]}}, "long_context": False}},
+                "TypeError",
+            ),
+        ],
+    )
+    def test_a_state_that_no_class_takes_is_told_before_anything_is_made(
+        self,
+        small: tuple[BfclDialogues, BfclDialogue, Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        state: dict[str, Any],
+        told: str,
+    ) -> None:
+        read, dialogue, root = small
+        load_apart(monkeypatch, root)
+        read.catalogue.save(tmp_path / "tools.jsonl")
+        good = dialogue_task(dialogue, read.catalogue)
+        given = [f"world.data={tmp_path}", f"executor.bfcl={root}", "world.kind=files", "evaluation.splits=[dialogues]"]
+        config = load_run_config("quickstart", [*given, f"output_dir={tmp_path}"])
+        write_tasks(tmp_path / "tasks.jsonl", [good])
+        preflight("eval", config)
+        write_tasks(tmp_path / "tasks.jsonl", [good, replace(good, id="wrong", initial_state=state)])
+        with pytest.raises(UserError, match=rf"tasks.jsonl: task 'wrong'.*{re.escape(told)}"):
+            preflight("eval", config)
 
     def test_long_context_and_calls_at_once(
         self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch

@@ -51,7 +51,7 @@ class Vehicle:
     weather = Slow()
 
     def _load_scenario(self, scenario: dict[str, Any], long_context: bool = False) -> None:
-        self.number = scenario["number"]
+        self.number = scenario.get("number", 0)
 
     def temperature(self) -> dict[str, Any]:
         self.weather["outside"] = self.number

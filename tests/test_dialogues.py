@@ -60,7 +60,7 @@ class Counter:
         self._calls = 0
 
     def _load_scenario(self, scenario: dict[str, Any], long_context: bool = False) -> None:
-        self.count = scenario["count"]
+        self.count = scenario.get("count", 0)
 
     def bump(self, by: int) -> dict[str, int]:
         self._calls += 1
@@ -243,7 +243,9 @@ class TestStates:
 
         with pytest.raises(UserError, match=r"'d' begins in a state of the tools of origin 'bfcl'.*executor.bfcl"):
             asyncio.run(begin(RoutedExecutor({}, CallLimits()), TASK))
-        for wrong in ({}, {"classes": ["os"], "load": {}}, [1], begins()["bfcl"]):
+        with pytest.raises(UserError, match=r"of origin 'bfc' \(did you mean 'bfcl'\?\), and nothing here"):
+            asyncio.run(begin(executor(), replace(TASK, initial_state={"bfc": {}})))
+        for wrong in ({}, {"classes": ["os"], "load": {}}, [1], 1, begins(count="5")["bfcl"]):
             with pytest.raises(UserError, match=r"task 'd': its initial_state is none of BFCL's classes"):
                 asyncio.run(begin(executor(), replace(TASK, initial_state={"bfcl": wrong})))
 

@@ -128,13 +128,24 @@ class _Session(Stateless):
 
 def _instances(classes: Mapping[str, type], begins: Mapping[str, Any]) -> dict[str, Any]:
     """`begins`: {"classes": [name, …], "load": {name: …}, "long_context": whether they hold much that is of no use}."""
-    instances: dict[str, Any] = {}
+    instances = {}
     for name in begins["classes"]:
-        instances[name] = instance = classes[name]()
+        instances[name] = classes[name]()
         if name not in _STATELESS:
-            load = copy.deepcopy(begins["load"].get(name, {}))
-            instance._load_scenario(load, long_context=bool(begins["long_context"]))
+            _load(instances[name], begins["load"].get(name, {}), long_context=bool(begins["long_context"]))
     return copy.deepcopy(instances)  # what they load for a long context they take from their modules, uncopied
+
+
+def _load(instance: Any, scenario: Mapping[str, Any], *, long_context: bool) -> None:
+    """A class takes whatever is given, and fails at its first call; an attribute is to be what it is by default."""
+    instance._load_scenario(copy.deepcopy(scenario), long_context=long_context)
+    default = type(instance)()
+    default._load_scenario({}, long_context=long_context)
+    for key, value in vars(instance).items():
+        usual = vars(default).get(key)
+        kinds = (int, float) if isinstance(usual, int | float) else (type(usual),)
+        if usual is not None and not isinstance(value, kinds):
+            raise TypeError(f"{key} of {type(instance).__name__} is {value!r:.80}, not a {kinds[-1].__name__}")
 
 
 def _not_here(tool: ToolDoc) -> Reply:

@@ -12,6 +12,7 @@ from envs.executors.arguments import ArgumentCheck
 from envs.executors.backend import Backend, Reply
 from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
+from retriever.base.nearest import did_you_mean
 from retriever.tools import ToolDoc
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,9 @@ class RoutedExecutor:
         """See `Executor`. Raises UserError for a task that begins in a state which nothing here has."""
         if task is not None and (missing := task.initial_state.keys() - self._backends.keys()):
             raise UserError(
-                f"task {task.id!r} begins in a state of the tools of origin {min(missing)!r}, and nothing here runs "
-                f"them; switch on executor.{min(missing)}"
+                f"task {task.id!r} begins in a state of the tools of origin {min(missing)!r}"
+                f"{did_you_mean(min(missing), ('bfcl',))}, and nothing here runs them; executor.bfcl takes states, of "
+                "origin 'bfcl'"
             )
         async with AsyncExitStack() as stack:
             own = {
