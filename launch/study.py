@@ -121,8 +121,15 @@ def _of_chained(summary: Mapping[str, Any]) -> dict[str, dict[str, dict[str, flo
     found: dict[str, dict[str, dict[str, float]]] = {}
     for arm, splits in summary["stages"].items():
         for split, block in splits.items():
-            raw = summary.get("baseline", {}).get(split, {}).get("chained", {}).get("equal_size", {}).get(arm, {})
-            metrics = dict(block.get("chained", {}))
+            raw = (
+                summary.get("baseline", {})
+                .get(split, {})
+                .get("groups", {})
+                .get("chained", {})
+                .get("equal_size", {})
+                .get(arm, {})
+            )
+            metrics = dict(block.get("groups", {}).get("chained", {}))
             if "all_gold_selected" in raw:
                 metrics[RAW] = raw["all_gold_selected"]
             found.setdefault(arm, {})[split] = metrics

@@ -318,7 +318,7 @@ def test_the_summary_has_the_promised_shape() -> None:
     sft, rl = (summary["stages"][stage]["held_out"] for stage in ("sft", "rl"))
     assert (sft["pass_rate"], sft["n"], sft["infra_failures"]) == (0.333333, 4, 1)
     assert (sft["counts"]["pass_rate"], rl["counts"]["pass_rate"]) == (3, 3)
-    assert (rl["single"]["pass_rate"], rl["chained"]["toolset_size"]) == (1.0, 2.5)
+    assert (rl["groups"]["single"]["pass_rate"], rl["groups"]["chained"]["toolset_size"]) == (1.0, 2.5)
     low, high = sft["intervals"]["pass_rate"]
     assert low <= sft["pass_rate"] <= high
     assert summary["gains"]["rl_over_sft"]["held_out"]["pass_rate"]["mean"] == 0.666667
@@ -330,7 +330,19 @@ def test_the_summary_has_the_promised_shape() -> None:
         "all_gold_selected": 0.5,
         "selection_precision": 0.75,
     }
-    assert baseline["chained"]["equal_size"]["rl"]["all_gold_selected"] == 0.5  # size 2.5: between 0 and 1
+    assert baseline["groups"]["chained"]["equal_size"]["rl"]["all_gold_selected"] == 0.5  # size 2.5: between 0 and 1
+
+
+def test_tasks_are_reported_apart_by_their_first_tag() -> None:
+    """Whatever it is called, a metric among others; the largest groups where there are many."""
+    tags = ["calls", "single", *[f"t{number:02}" for number in range(11)] * 2]
+    of_each = [complete(str(number), tag, 1, 1) for number, tag in enumerate(tags)]
+    summary = build_summary(seconds=1, stages={"model": {"dialogues": of_each}}, seed=0)
+    (table,) = split_tables(summary)
+    assert [group[0].tasks for group in table.groups] == ["all 24", "calls 1", *[f"t{n:02} 2" for n in range(11)]]
+    summary = build_summary(seconds=1, stages={"model": {"dialogues": of_each[:2]}}, seed=0)
+    assert summary["stages"]["model"]["dialogues"]["calls"] == 1.0
+    assert [group[0].tasks for group in split_tables(summary)[0].groups] == ["all 2", "single 1", "calls 1"]
 
 
 def test_tables_print_stages_kinds_and_the_baseline() -> None:

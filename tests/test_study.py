@@ -68,8 +68,8 @@ def test_tables_print_every_seed() -> None:
 def test_chained_tasks_stand_beside_the_raw_instruction_at_equal_size() -> None:
     chained = {"pass_rate": 0.2, "all_gold_selected": 0.41}
     seed = {
-        "stages": {"rl": {"held_out": {**block(0.5, 0.6, 2.0), "chained": chained}}},
-        "baseline": {"held_out": {"chained": {"equal_size": {"rl": {"all_gold_selected": 0.23}}}}},
+        "stages": {"rl": {"held_out": {**block(0.5, 0.6, 2.0), "groups": {"chained": chained}}}},
+        "baseline": {"held_out": {"groups": {"chained": {"equal_size": {"rl": {"all_gold_selected": 0.23}}}}}},
     }
     console = Console(width=200, record=True)
     console.print(study_tables([seed, seed])[0])

@@ -4,6 +4,7 @@ Pure functions of records; nothing is played here. A metric that does not apply 
 no gold tools known, or an episode that our own machinery broke (`infra_failures` counts those).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -34,7 +35,8 @@ METRICS = (
     "calls",
     "replayed",
 )
-KINDS = ("single", "chained")  # the tags that are reported apart
+FIRST_GROUPS = ("single", "chained")  # of those that are reported apart, shown before others
+MOST_GROUPS = 12  # of the most tasks; where each task has a tag of its own, a table is no place for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,13 @@ def task_score(trajectory: Trajectory) -> TaskScore:
     """`trajectory_metrics` with the task's name and tags."""
     task = trajectory.task
     return TaskScore(task_id=task.id, tags=task.tags, metrics=trajectory_metrics(trajectory))
+
+
+def groups_of(scores: Sequence[TaskScore]) -> tuple[str, ...]:
+    """What tasks are reported apart by: their first tags, as far as they occur, in the order shown."""
+    counts = Counter(score.tags[0] for score in scores if score.tags)
+    largest = sorted(counts, key=lambda tag: (-counts[tag], tag))[:MOST_GROUPS]
+    return (*(tag for tag in FIRST_GROUPS if tag in largest), *sorted({*largest} - {*FIRST_GROUPS}))
 
 
 def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:

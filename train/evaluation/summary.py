@@ -2,7 +2,7 @@
 
 {"seconds": …,
  "stages": {stage: {split: {metric: mean, "n": tasks, "infra_failures": count, "intervals": {metric: [low, high]},
-                            "counts": {metric: n}, "single": {…the same…}, "chained": {…}}}},
+                            "counts": {metric: n}, "groups": {first tag of tasks: {…the same…}}}}},
  "baseline": {split: {…the same shape, of one search with the raw instruction…,
                       "equal_size": {stage: {"toolset_size", "all_gold_selected", "selection_precision"}}}},
  "gains": {"sft_over_base" | "rl_over_sft": {split: {metric: {"mean", "low", "high", "n"}}}}}
@@ -14,7 +14,7 @@ from itertools import count, pairwise, takewhile
 from typing import Any
 
 from retriever.base.seeds import derive_seed
-from train.evaluation.metrics import KINDS, TaskScore, aggregate, at_toolset_size, paired_gains
+from train.evaluation.metrics import TaskScore, aggregate, at_toolset_size, groups_of, paired_gains
 
 DIGITS = 6  # of every number in the file: enough for any reader, and stable to compare
 
@@ -26,25 +26,22 @@ def build_summary(
 ) -> dict[str, Any]:
     """The JSON-able summary of all stages, in the order given. Raises nothing: missing splits are just not there."""
     blocks = {
-        stage: {split: _with_kinds(scores, derive_seed(seed, split)) for split, scores in splits.items()}
+        stage: {split: _with_groups(scores, derive_seed(seed, split)) for split, scores in splits.items()}
         for stage, splits in stages.items()
     }
-    base = {split: _with_kinds(scores, derive_seed(seed, split)) for split, scores in (baseline or {}).items()}
+    base = {split: _with_groups(scores, derive_seed(seed, split)) for split, scores in (baseline or {}).items()}
     for split, block in base.items():
         of_split = {stage: splits[split] for stage, splits in blocks.items() if split in splits}
         _add_equal_sizes(block, of_split)
-        for kind in KINDS:
-            if kind in block:
-                _add_equal_sizes(block[kind], {stage: b[kind] for stage, b in of_split.items() if kind in b})
+        for tag, group in block["groups"].items():
+            found = {stage: b["groups"][tag] for stage, b in of_split.items() if tag in b["groups"]}
+            _add_equal_sizes(group, found)
     return {"seconds": round(seconds, 1), "stages": blocks, "baseline": base, "gains": _gains(stages, seed)}
 
 
-def _with_kinds(scores: Sequence[TaskScore], seed: int) -> dict[str, Any]:
-    block = _block(scores, seed)
-    for kind in KINDS:
-        if chosen := [score for score in scores if kind in score.tags]:
-            block[kind] = _block(chosen, seed)
-    return block
+def _with_groups(scores: Sequence[TaskScore], seed: int) -> dict[str, Any]:
+    groups = {tag: [score for score in scores if score.tags[:1] == (tag,)] for tag in groups_of(scores)}
+    return {**_block(scores, seed), "groups": {tag: _block(chosen, seed) for tag, chosen in groups.items()}}
 
 
 def _block(scores: Sequence[TaskScore], seed: int) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from train.evaluation.metrics import KINDS
-
 MISSING = "–"
 RAW = "raw instruction"
 
@@ -71,7 +69,7 @@ class SplitTable:
 
     split: str
     title: str
-    groups: tuple[tuple[Row, ...], ...]  # all tasks, then single, then chained
+    groups: tuple[tuple[Row, ...], ...]  # all tasks, then those of each first tag
 
 
 def split_tables(summary: Mapping[str, Any]) -> list[SplitTable]:
@@ -81,10 +79,13 @@ def split_tables(summary: Mapping[str, Any]) -> list[SplitTable]:
     tables = []
     for split in splits:
         groups = []
-        for kind in (None, *KINDS):
-            blocks = {stage: _of_kind(found[split], kind) for stage, found in stages.items() if split in found}
-            raw = _of_kind(baseline.get(split), kind)
-            if group := _group(kind or "all", {stage: block for stage, block in blocks.items() if block}, raw):
+        of_split = {stage: found[split] for stage, found in stages.items() if split in found}
+        raw = baseline.get(split)
+        known = dict.fromkeys(tag for block in (*of_split.values(), raw or {}) for tag in block.get("groups", {}))
+        for tag in (None, *known):
+            blocks = {stage: _of_group(block, tag) for stage, block in of_split.items()}
+            told = {stage: block for stage, block in blocks.items() if block}
+            if group := _group(tag or "all", told, _of_group(raw, tag)):
                 groups.append(group)
         tables.append(SplitTable(split=split, title=split_name(split), groups=tuple(groups)))
     return tables
@@ -130,13 +131,13 @@ def cell(block: Mapping[str, Any], column: Column) -> str:
     return text if interval is None else f"{text} ±{50 * (interval[1] - interval[0]):.1f}"
 
 
-def _of_kind(block: Mapping[str, Any] | None, kind: str | None) -> Mapping[str, Any] | None:
-    return block if block is None or kind is None else block.get(kind)
+def _of_group(block: Mapping[str, Any] | None, tag: str | None) -> Mapping[str, Any] | None:
+    return block if block is None or tag is None else block.get("groups", {}).get(tag)
 
 
-def _group(kind: str, stages: Mapping[str, Mapping[str, Any]], raw: Mapping[str, Any] | None) -> tuple[Row, ...]:
+def _group(tag: str, stages: Mapping[str, Mapping[str, Any]], raw: Mapping[str, Any] | None) -> tuple[Row, ...]:
     counts = [block.get("n", 0) for block in (*stages.values(), *([raw] if raw else []))]
-    tasks = f"{kind} {max(counts, default=0)}"
+    tasks = f"{tag} {max(counts, default=0)}"
     rows = [
         Row(tasks=tasks, name=_with_failures(stage, block), cells=tuple(cell(block, column) for column in COLUMNS))
         for stage, block in stages.items()
