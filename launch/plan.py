@@ -13,6 +13,7 @@ from typing import Any
 
 from configs.load import dump_yaml
 from configs.schema import RunConfig
+from envs.worlds.world import build_world
 from launch.manifest import memory_bytes, usable_cores
 from launch.run_folder import folder_of, folder_state
 from train.config import zero_stage
@@ -87,8 +88,16 @@ def _token_lines(command: str, config: RunConfig) -> Iterator[str]:
         )
     if command in ("quickstart", "study", "eval"):
         stages = 1 if command == "eval" else len(config.evaluation.stages)
-        tasks = len(config.evaluation.splits) * config.evaluation.tasks_per_split * stages
-        yield f"evaluation {tasks} episodes"
+        yield f"evaluation {_evaluated(config) * stages} episodes"
+
+
+def _evaluated(config: RunConfig) -> int:
+    """Tasks of all splits: the embedded world makes as many as are wanted, of files there are so many."""
+    splits, most = config.evaluation.splits, config.evaluation.tasks_per_split
+    if config.world.kind == "embedded":
+        return len(splits) * most
+    world = build_world(config.world)
+    return sum(len(world.tasks(split, most, 0)) for split in splits)
 
 
 def _placement_lines(config: RunConfig) -> Iterator[str]:
@@ -135,9 +144,11 @@ def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
 
 
 def worker_bytes(config: RunConfig, shape: ModelShape) -> float:
-    """Weights and a full KV cache of one rollout worker."""
+    """Weights and the KV cache of one rollout worker: as large as it may be, or of as many contexts as may be full."""
     width = 2 if config.model.dtype == "bfloat16" else 4
-    cache = config.rollout.max_concurrent * config.rollout.max_context * shape.kv_bytes * width / 2
+    rollout = config.rollout
+    full = rollout.max_concurrent * rollout.max_context * shape.kv_bytes * width / 2
+    cache = min(full, rollout.kv_cache_gb * 1e9 or full)
     return WORKER_BASE_BYTES + shape.parameters * width + cache
 
 

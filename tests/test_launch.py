@@ -17,7 +17,7 @@ from configs.load import load_config
 from configs.schema import RunConfig, load_run_config
 from launch import run as command_line
 from launch.manifest import git_state
-from launch.plan import ModelShape, model_shape, trainer_bytes, worker_bytes
+from launch.plan import ModelShape, model_shape, plan_text, trainer_bytes, worker_bytes
 from launch.preflight import preflight
 from launch.run_folder import changed_keys, open_run, read_run
 from retriever.base.errors import IntegrityError, UserError
@@ -336,6 +336,27 @@ def test_memory_of_a_full_bfloat16_trainer_and_its_worker(monkeypatch: pytest.Mo
     zero2 = load_run_config("quickstart", [*settings, f"grpo.deepspeed={ROOT}/configs/deepspeed/zero2.json"])
     assert trainer_bytes(zero2, shape) == 2e6 + 3.5e6 + activations
     assert worker_bytes(plain, shape) == 0.6e9 + 2e6 + 3 * 1000 * 100
+    for limit_gb, cache in (("1e-4", 1e5), ("1.0", 3e5)):  # of which no more is taken than can be used
+        limited = load_run_config("quickstart", [*settings, f"rollout.kv_cache_gb={limit_gb}"])
+        assert worker_bytes(limited, shape) == 0.6e9 + 2e6 + cache
+
+
+@pytest.mark.parametrize("preset", ["qwen3_4b_lora_1gpu", "bfcl_dialogues"])
+def test_presets_of_one_gpu_fit_its_80_gb(preset: str) -> None:
+    config = load_run_config(preset, [])
+    shape = model_shape(config.model.path)
+    assert shape is not None
+    assert trainer_bytes(config, shape) + worker_bytes(config, shape) < 72e9  # an allocator wants some to spare
+
+
+def test_the_plan_counts_the_tasks_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "tools.jsonl").write_text('{"id": "a", "name": "a", "description": "Adds."}\n')
+    tasks = [{"id": str(number), "instruction": "Add.", "gold_tools": ["a"], "split": "test"} for number in range(5)]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    given = ["world.kind=files", f"world.data={tmp_path}", "evaluation.splits=[test]"]
+    for wanted, counted in ((100, 5), (3, 3)):
+        config = load_run_config("quickstart", [*given, f"evaluation.tasks_per_split={wanted}"])
+        assert f"# evaluation {counted} episodes\n" in plan_text("eval", config)
 
 
 # --- the shell scripts ---
