@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from launch.arguments import add_config_arguments, add_run_arguments, config_of
 from launch.plan import plan_text
-from launch.preflight import preflight
+from launch.preflight import check_gpus, preflight
 from launch.run_folder import RunFolder, check_folder, first_rank, folder_of, folder_state, numbered_run, open_run
 from retriever.base.errors import UserError
 
@@ -38,6 +38,7 @@ def run_in_folder(
             check_folder(planned, job=job, resume=args.resume, overwrite=args.overwrite)
             print(plan_text(job, planned), end="")
         return 0
+    check_gpus(job, config)
     taken = open_run(config, job=job, command=sys.argv, resume=args.resume, overwrite=args.overwrite, numbered=numbered)
     with taken as run:
         if first_rank():

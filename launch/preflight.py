@@ -47,6 +47,24 @@ def preflight(command: str, config: RunConfig) -> None:
         _check_executor(config, splits)
 
 
+def check_gpus(command: str, config: RunConfig) -> None:
+    """Has this machine the GPUs of the rollout workers? Not asked of a plan, which may be for another one.
+
+    torch is imported, as the run is about to. Raises UserError.
+    """
+    rollout = config.rollout
+    wanted = rollout.workers * rollout.gpus_per_worker
+    if not wanted or command == "sft" or _reads_records_alone(command, config):
+        return
+    import torch
+
+    if wanted > (visible := torch.cuda.device_count()):
+        raise UserError(
+            f"rollout.workers={rollout.workers} × rollout.gpus_per_worker={rollout.gpus_per_worker:g} asks for "
+            f"{wanted:g} GPUs; {visible} are visible here; rollout.gpus_per_worker=0 plays on the CPU, for small models"
+        )
+
+
 def _reads_records_alone(command: str, config: RunConfig) -> bool:
     """Is nothing played at all?"""
     return command == "grpo" and config.grpo.records is not None

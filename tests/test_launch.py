@@ -18,7 +18,7 @@ from configs.schema import RunConfig, load_run_config
 from launch import run as command_line
 from launch.manifest import git_state
 from launch.plan import ModelShape, model_shape, plan_text, trainer_bytes, worker_bytes
-from launch.preflight import preflight
+from launch.preflight import check_gpus, preflight
 from launch.run_folder import changed_keys, open_run, read_run
 from retriever.base.errors import IntegrityError, UserError
 from train.nano.base import BASE
@@ -515,6 +515,16 @@ def test_a_mistake_takes_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert command_line.main([*arguments, "--dry-run"]) == 2
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err.count("no such folder") == 2
+
+
+def test_gpus_that_are_not_there_are_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan may be for another machine, and the cold start has no workers."""
+    arguments = ["quickstart", f"output_dir={tmp_path}", "rollout.gpus_per_worker=99"]
+    assert command_line.main(["eval", *arguments]) == 2
+    assert re.search(r"asks for 198 GPUs; \d+ are visible here; rollout.gpus_per_worker=0", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+    assert command_line.main(["eval", *arguments, "--dry-run"]) == 0
+    check_gpus("sft", load_run_config("quickstart", arguments[1:]))
 
 
 def test_errors_of_the_file_system_are_the_users_to_mend(
