@@ -8,6 +8,7 @@ import argparse
 import difflib
 import errno
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -57,6 +58,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 1 it stopped, 2 the user must change something, 130 Ctrl-C."""
+    # What one library says of another's future is for their authors: no line between ours.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl|accelerate)(\.|$)")
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:

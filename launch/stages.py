@@ -23,6 +23,7 @@ from envs.worlds.world import World, build_world
 from launch.display import Display
 from launch.rollout_log import RolloutLog
 from launch.watching import watching
+from retriever.base.bars import without_bars
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
@@ -364,7 +365,8 @@ def save_policy(model: Any, tokenizer: Any, out: Path, *, seconds: float) -> Non
     """
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    merged(model).save_pretrained(partial)
+    with without_bars():
+        merged(model).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     write_json(partial / TRAINED, {"seconds": round(seconds, 1)})
     shutil.rmtree(out, ignore_errors=True)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from retriever.base.bars import without_bars
 from retriever.base.errors import UserError
 from retriever.config import EncoderDtype, Pooling
 
@@ -110,25 +111,19 @@ class SentenceEncoder:
 
 def load_model(folder: Path, *, device: str, pooling: Pooling = "model") -> Any:
     """The SentenceTransformer in `folder`: safetensors only, and no code of its own. Raises UserError."""
-    from transformers.utils import logging as progress
-
     from retriever.sentence_api import Pooling as PoolingModule
     from retriever.sentence_api import SentenceTransformer
 
-    bar_shown = progress.is_progress_bar_enabled()
-    progress.disable_progress_bar()  # reading 90 MB needs none
     try:
-        model = SentenceTransformer(
-            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
-        )
+        with without_bars():
+            model = SentenceTransformer(
+                str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+            )
         if pooling != "model":
             model[1] = PoolingModule(model[0].get_embedding_dimension(), pooling_mode=pooling)
         return model
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"retriever.encoder: no model can be loaded from {folder} ({error})") from error
-    finally:
-        if bar_shown:
-            progress.enable_progress_bar()
 
 
 def load_encoder(

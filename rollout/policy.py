@@ -1,7 +1,7 @@
 """Loading and saving policies; the only module that knows PEFT. Safetensors only, and no remote code."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from retriever.base.bars import without_bars
 from retriever.base.errors import UserError
 from rollout.config import ModelConfig
 
@@ -78,7 +79,8 @@ def load_trainable(model: Any, tensors: Mapping[str, Tensor], *, source: str) ->
 
 
 def _load_plain(path: str, config: ModelConfig) -> Any:
-    with _told(f"model.path={path}: cannot be loaded as a causal LM"):
+    bars = without_bars() if Path(path).is_dir() else nullcontext()  # one that is fetched takes long
+    with bars, _told(f"model.path={path}: cannot be loaded as a causal LM"):
         shape = AutoConfig.from_pretrained(path, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
             path,

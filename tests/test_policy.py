@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging as progress
 
 from envs.dialects import DIALECTS
 from envs.executors.config import ExecutorConfig
 from envs.types import Task
 from envs.worlds.world import build_world
+from launch import run as command_line
 from launch.stages import save_policy
 from retriever.base.errors import UserError
 from retriever.batching import BatchedSearch
@@ -118,6 +121,25 @@ def test_a_spoiled_folder(copied: Path, spoil: Callable[[Path], None]) -> None:
     spoil(copied)
     text = one_line(lambda: load_model(str(copied), ModelConfig()))
     assert text.startswith(f"model.path={copied}: cannot be loaded as a causal LM (")
+
+
+def test_nothing_is_said_while_a_policy_is_loaded_and_saved(
+    policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_tokenizer(str(policy))  # what else speaks, has spoken
+    capfd.readouterr()
+    model = load_model(str(policy), ModelConfig(path=str(policy)))
+    save_policy(model, load_tokenizer(str(policy)), tmp_path / "saved", seconds=1.0)
+    assert capfd.readouterr() == ("", "")
+    assert progress.is_progress_bar_enabled()  # as before
+
+
+def test_what_one_library_warns_another_of_is_no_line_of_ours() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        assert command_line.main(["no such command"]) == 2
+        for module in ("transformers.modeling_utils", "envs.episode"):
+            warnings.warn_explicit("it will be removed", FutureWarning, "a.py", 1, module=module)
+    assert [str(one.message) for one in told] == ["it will be removed"]
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

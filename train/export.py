@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub
 
+from retriever.base.bars import without_bars
 from retriever.base.errors import IntegrityError, UserError
 from retriever.base.files import write_json
 from train.model_card import ModelCard, card_text
@@ -32,7 +33,8 @@ def export_model(model: Any, tokenizer: Any, out: Path, *, card: ModelCard) -> P
     if adapters:
         raise IntegrityError(f"the model to export carries an unmerged adapter ({adapters[0]}); merge it first")
     with _replacing(out) as partial:
-        model.save_pretrained(partial, max_shard_size=SHARD)
+        with without_bars():
+            model.save_pretrained(partial, max_shard_size=SHARD)
         tokenizer.save_pretrained(partial)
         _generation_config(model, tokenizer).save_pretrained(partial)
         template = tokenizer.chat_template or ""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from envs.dialects import DIALECTS
+from retriever.base.bars import without_bars
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_random, derive_seed
@@ -200,5 +201,6 @@ def _tensors(batch: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
 def _save(model: Any, tokenizer: Any, out: Path) -> None:
     state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     del state["lm_head.weight"]  # tied to the embeddings
-    model.save_pretrained(out, state_dict=state)
+    with without_bars():
+        model.save_pretrained(out, state_dict=state)
     tokenizer.save_pretrained(out)
