@@ -128,7 +128,10 @@ def _remarks(catalogue: Catalogue, groups: Sequence[NearDuplicates], bad: BadEnt
         yield f"groups of near-duplicates, by the words of name and description: {len(groups):,}"
         yield from _some(f"{', '.join(group.ids[:3])} ({group.similarity:.2f})" for group in groups)
     if silent := [tool.id for tool in catalogue if not tool.description.strip()]:
-        yield f"tools without a description to be found by: {len(silent):,}"
+        yield (
+            f"tools without a description to be found by: {len(silent):,}; write one here, or where they are defined "
+            "and import them again"
+        )
         yield from _some(silent)
     if bad.count:
         yield f"bad entries left out: {bad.count:,}"

@@ -51,7 +51,8 @@ def fetch_bfcl(out: Path, *, wheel: Path | None = None, train_share: float = 0.0
         f"{out}: {len(catalogue):,} tools, {splits['test']:,} tasks of split test; use them with --data {out}",
         f"{splits[SPLIT]:,} dialogues of split {SPLIT}"
         + (f" and {splits['train']:,} of split train" if train_share else "")
-        + f"; play them with the preset bfcl_dialogues, world.data={out} executor.bfcl={source}",
+        + f"; evaluate on them: toolscout eval bfcl_dialogues world.data={out} executor.bfcl={source} "
+        f"evaluation.splits=[{SPLIT}] model.path=…",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -107,10 +108,12 @@ def _table(bfcl: Bfcl, dialogues: Mapping[str, int], played: DataSet) -> Table:
     table = Table("category", box=box.SIMPLE_HEAD)
     for name in ("records", "gold calls", "without values that fit the schema"):
         table.add_column(name, justify="right")
-    table.add_column("written")
+    table.add_column("tasks", justify="right")
+    table.add_column("")
     for category, counts in bfcl.counts().items():
-        written = "yes" if category in WITH_GOLD_CALLS else "no: a task only beside its own functions"
-        table.add_row(category, *(f"{count:,}" for count in counts.values()), written)
+        written = sum(category in task.tags for task in bfcl.tasks)
+        why = "" if category in WITH_GOLD_CALLS else "a task only beside its own functions"
+        table.add_row(category, *(f"{count:,}" for count in counts.values()), f"{written:,}", why)
     for category, count in dialogues.items():
         tasks = [task for task in played.tasks if category in task.tags]
         calls = sum(len(task.gold_calls or ()) for task in tasks)

@@ -57,7 +57,7 @@ def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
 async def _made(tools: Catalogue, executor: Executor, config: TaskMakingConfig, display: Display) -> MadeTasks:
     writer = TemplateWriter() if config.teacher is None else TeacherWriter(ChatClient(config.teacher))
     try:
-        with display.bar("making tasks, two calls each", 2 * len(tools)) as advance:
+        with display.bar("calling each tool, twice over", 2 * len(tools)) as advance:
             return await make_tasks(tools, executor, writer, config.making, advance=advance)
     finally:
         await executor.close()

@@ -254,7 +254,8 @@ class TestCheck:
             "mail: mail, twin",
             "groups of near-duplicates, by the words of name and description: 1",
             "mail, twin (1.00)",
-            "tools without a description to be found by: 1",
+            "tools without a description to be found by: 1; write one here, or where they are defined and import "
+            "them again",
             "bad entries left out: 1",
             f"{path}:4: expected a JSON object, got list",
         ):

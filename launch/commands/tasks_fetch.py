@@ -11,9 +11,9 @@ toolbench   ToolBench's training trajectories, a file that you have: toolllama_G
 StableToolBench needs no writing: --data takes its folder as it is.
 
 examples:
-  toolscout tasks fetch bfcl --out data/bfcl
+  toolscout tasks fetch bfcl
   toolscout retriever eval --data data/bfcl
-  toolscout eval bfcl_dialogues world.data=data/bfcl executor.bfcl=data/bfcl/bfcl_eval-2026.3.23-py3-none-any.whl
+  toolscout eval bfcl_dialogues
   toolscout tasks fetch toolrl --path rlla_sft.json --out data/toolrl
 """
 
@@ -28,7 +28,7 @@ _WITH_PATH = ("toolrl", "seal-tools", "toolbench")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which data set, and where to."""
     parser.add_argument("dataset", choices=("bfcl", *_WITH_PATH), help="what to write")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write")
+    parser.add_argument("--out", metavar="FOLDER", help="folder to write (default: data/DATASET)")
     parser.add_argument(
         "--path", metavar="PATH", help="the data as published, file or folder; of bfcl the wheel, downloaded before"
     )
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code of the fetch."""
-    out = Path(args.out).expanduser()
+    out = Path("data", args.dataset) if args.out is None else Path(args.out).expanduser()
     if not args.overwrite and any((out / name).exists() for name in ("tools.jsonl", "tasks.jsonl")):
-        raise UserError(f"--out {out} holds tools or tasks already; give another folder, or --overwrite")
+        raise UserError(f"{out} holds tools or tasks already; give another folder with --out, or --overwrite")
     if not 0 <= args.train_share <= 1:
         raise UserError(f"--train-share {args.train_share:g} is no share; give a number from 0 to 1")
     if args.train_share and args.dataset != "bfcl":
