@@ -28,7 +28,7 @@ from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
-from retriever.build import build_retriever
+from retriever.build import build_retriever, embedding_told
 from retriever.search import Retriever
 from rollout.batch_files import FOLDER, Played, batch_number, batches_in, record_files
 from rollout.collect import Collector, refuse_losses
@@ -69,6 +69,8 @@ class Stages:
     @cached_property
     def retriever(self) -> Retriever:
         """What is searched here; the workers have their own. Built when it is first asked for."""
+        if told := embedding_told(self.config.retriever, len(self.world.catalogue)):
+            self.display.say(told)
         return build_retriever(self.config.retriever, self.world.catalogue)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
@@ -328,7 +330,8 @@ class Stages:
         if self._pool is None or self._pool[0] != anchor:
             self.close()
             config = self.config
-            self.display.say(f"starting {config.rollout.workers} rollout workers")
+            told = embedding_told(config.retriever, len(self.world.catalogue))
+            self.display.say(f"starting {config.rollout.workers} rollout workers" + (told and f", each {told}"))
             spec = WorkerSpec(
                 model_path=anchor,
                 model=config.model,

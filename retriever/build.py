@@ -16,6 +16,8 @@ from retriever.reranker import RerankingRetriever, load_reranker
 from retriever.search import IndexedRetriever, Retriever, ScoringRetriever
 from retriever.sentences import SentenceRetriever
 
+_MANY = 1000  # tools that MiniLM takes more than some seconds for, on two cores
+
 
 def build_retriever(config: RetrieverConfig, catalogue: Catalogue) -> Retriever:
     """Index `catalogue` as `config` says, or reach the service that has. Raises UserError when it cannot."""
@@ -36,6 +38,12 @@ def build_index(config: RetrieverConfig, catalogue: Catalogue, *, encoder: Encod
         return retriever
     model = load_reranker(config.reranker, device=config.device)
     return RerankingRetriever(retriever, model, document_template(config.document), depth=config.rerank_depth)
+
+
+def embedding_told(config: RetrieverConfig, tools: int) -> str:
+    """What is done before the first search, in words; nothing where it does not take long."""
+    embeds = config.url is None and config.kind != "bm25"
+    return f"embedding {tools:,} tools; retriever.kind=bm25 needs none of it" if embeds and tools > _MANY else ""
 
 
 def configured_encoder(config: RetrieverConfig) -> Encoder:

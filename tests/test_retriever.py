@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from retriever.base.errors import DataError, UserError
 from retriever.batching import BatchedSearch
-from retriever.build import build_index, build_retriever
+from retriever.build import build_index, build_retriever, embedding_told
 from retriever.catalogue import Catalogue
 from retriever.config import RetrieverConfig
 from retriever.dense import DenseRetriever
@@ -46,6 +46,13 @@ def tool(name: str, description: str = "", *parameters: str, tool_id: str | None
     properties = {parameter: {"type": "string"} for parameter in parameters}
     schema = {"type": "object", "properties": properties}
     return ToolDoc(id=tool_id or name, name=name, description=description, parameters=schema)
+
+
+def test_what_takes_long_is_told_where_it_does() -> None:
+    assert embedding_told(RetrieverConfig(), 2533) == "embedding 2,533 tools; retriever.kind=bm25 needs none of it"
+    assert embedding_told(RetrieverConfig(), 500) == ""
+    for quick in (RetrieverConfig(kind="bm25"), RetrieverConfig(url="http://127.0.0.1:8600")):
+        assert embedding_told(quick, 2533) == ""
 
 
 TOOLS = Catalogue.of(
