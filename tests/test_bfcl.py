@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -269,23 +269,25 @@ class TestDialogues:
                 read_dialogues(BfclFiles(root))
 
 
-def load_apart(monkeypatch: pytest.MonkeyPatch, root: Path) -> Mapping[str, type]:
-    """The classes of `root`, whatever of the package was loaded before and will be after."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "bfcl_eval"]:
-        monkeypatch.delitem(sys.modules, name)
-    classes = load_classes(root)
-    for name in [name for name in sys.modules if name.split(".")[0] == "bfcl_eval"]:
-        sys.modules.pop(name)
-    return classes
+@pytest.fixture
+def apart() -> Iterator[None]:
+    """Whatever of the package was loaded before is there again afterwards, and what the test loads is not."""
+
+    def taken() -> dict[str, Any]:
+        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == "bfcl_eval"}
+
+    before = taken()
+    yield
+    taken()
+    sys.modules.update(before)
 
 
+@pytest.mark.usefixtures("apart")
 class TestStatefulBackend:
-    def test_sessions_share_nothing(
-        self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_sessions_share_nothing(self, small: tuple[BfclDialogues, BfclDialogue, Path]) -> None:
         read, dialogue, root = small
         bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(dialogue, read.catalogue)
-        backend = BfclStateBackend(load_apart(monkeypatch, root))
+        backend = BfclStateBackend(load_classes(root))
 
         async def play() -> None:
             async with backend.session(task) as one, backend.session(task) as other:
@@ -316,12 +318,10 @@ class TestStatefulBackend:
         self,
         small: tuple[BfclDialogues, BfclDialogue, Path],
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
         state: dict[str, Any],
         told: str,
     ) -> None:
         read, dialogue, root = small
-        load_apart(monkeypatch, root)
         read.catalogue.save(tmp_path / "tools.jsonl")
         good = dialogue_task(dialogue, read.catalogue)
         given = [f"world.data={tmp_path}", f"executor.bfcl={root}", "world.kind=files", "evaluation.splits=[dialogues]"]
@@ -332,25 +332,21 @@ class TestStatefulBackend:
         with pytest.raises(UserError, match=rf"tasks.jsonl: task 'wrong'.*{re.escape(told)}"):
             preflight("eval", config)
 
-    def test_long_context_and_calls_at_once(
-        self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_long_context_and_calls_at_once(self, small: tuple[BfclDialogues, BfclDialogue, Path]) -> None:
         read, _, root = small
         (long,) = read.dialogues["multi_turn_long_context"]
         bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(long, read.catalogue)
 
         async def play() -> None:
-            async with BfclStateBackend(load_apart(monkeypatch, root)).session(task) as one:
+            async with BfclStateBackend(load_classes(root)).session(task) as one:
                 await asyncio.gather(*(one.run(bump, {"by": 1}, timeout_s=5) for _ in range(50)))
                 assert await one.state() == {"GorillaFileSystem": {"count": 1055}}
 
         asyncio.run(play())
 
-    def test_what_goes_wrong_is_a_typed_result(
-        self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_goes_wrong_is_a_typed_result(self, small: tuple[BfclDialogues, BfclDialogue, Path]) -> None:
         read, dialogue, root = small
-        backend = BfclStateBackend(load_apart(monkeypatch, root))
+        backend = BfclStateBackend(load_classes(root))
         task = dialogue_task(dialogue, read.catalogue)
         foreign = ToolDoc(id="bfcl/MathAPI.add", name="add", description="", parameters={}, origin="bfcl")
 
@@ -368,9 +364,9 @@ class TestStatefulBackend:
             (ToolStatus.INVALID_ARGUMENTS, "error: invalid arguments: 'two' is not of type 'integer'"),
         ]
 
-    def test_names_a_source_without_the_classes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_names_a_source_without_the_classes(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot be loaded from"):
-            load_apart(monkeypatch, tmp_path)
+            load_classes(tmp_path)
 
 
 @pytest.fixture(scope="module")
