@@ -14,7 +14,7 @@ from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
 from retriever.config import EncoderTrainingConfig, RetrieverConfig
 from rewards.config import RewardConfig
-from rollout.config import ModelConfig, RolloutConfig
+from rollout.config import NO_TRAINING, ModelConfig, RolloutConfig
 from train.config import EvaluationConfig, GrpoConfig, SftConfig, zero_stage
 from train.tracking import TrackingConfig
 
@@ -52,6 +52,8 @@ class RunConfig:
     def check_trainable(self) -> None:
         """Raises UserError for a GRPO run that could only fail, or train nothing, later on."""
         grpo, model = self.grpo, self.model
+        if self.rollout.engine == "openai":
+            raise UserError(NO_TRAINING)
         if not self.executes and grpo.gate != "closed":
             raise UserError(
                 f"grpo.gate={grpo.gate}: nothing runs the tools of world.kind={self.world.kind}; say in executor what "

@@ -58,6 +58,7 @@ def plan_text(command: str, config: RunConfig) -> str:
         f"folder     {folder_of(config)} ({folder_state(config)})",
         f"stages     {STAGES[command].format(stages=', '.join(config.evaluation.stages) or 'none')}",
         f"model      {_model_line(config, shape)}",
+        f"engine     {_engine_line(config)}",
         *_token_lines(command, config),
         *_placement_lines(config),
         *_memory_lines(config, shape),
@@ -69,6 +70,15 @@ def _model_line(config: RunConfig, shape: ModelShape | None) -> str:
     size = "size unknown until it is loaded" if shape is None else f"about {_amount(shape.parameters)} parameters"
     how = f"LoRA of rank {config.model.lora_rank}" if config.model.lora else "all weights trained"
     return f"{config.model.path}: {size}, {config.model.dtype}, {how}"
+
+
+def _engine_line(config: RunConfig) -> str:
+    rollout = config.rollout
+    if rollout.server is not None:
+        return f"{rollout.server.model} at {rollout.server.base_url} plays; model.path gives the tokenizer that counts"
+    if rollout.engine == "vllm":
+        return f"vllm by {rollout.vllm.python}; rollout.deterministic is not kept"
+    return "transformers, deterministic" if rollout.deterministic else "transformers"
 
 
 def _token_lines(command: str, config: RunConfig) -> Iterator[str]:

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.schema import RunConfig
+from envs.chat_client import ChatClient
 from envs.executors.mcp_config import read_mcp_config
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
 from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
+from rollout.vllm_link import vllm_interpreter
 from train.config import zero_stage
 
 TRAINS = frozenset({"quickstart", "study", "sft", "grpo"})
@@ -33,6 +35,18 @@ def preflight(command: str, config: RunConfig) -> None:
         config.check_trainable()
     _check_splits(config, tuple(_wanted_splits(command, config)))
     _check_executor(config)
+    _check_engine(config)
+
+
+def _check_engine(config: RunConfig) -> None:
+    """Is there what `rollout.engine` needs? No server is asked anything."""
+    rollout = config.rollout
+    if rollout.engine == "vllm":
+        vllm_interpreter(rollout.vllm.python)
+    if rollout.server is not None:
+        if config.env.dialect != "qwen3":
+            raise UserError(f"env.dialect={config.env.dialect}: rollout.engine=openai takes qwen3 alone; give that")
+        ChatClient(rollout.server.chat())  # its key is there
 
 
 def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:

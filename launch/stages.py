@@ -98,9 +98,12 @@ class Stages:
 
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
         config = self.config
-        model = load_model(model_path, config.model)  # before any worker tries, who could tell less well what is wrong
-        pool = self.pool(model_path)
-        pool.push(weight_update(0, trainable(model)))
+        if config.rollout.engine == "openai":  # the server's own model plays
+            pool = self.pool(model_path)
+        else:
+            model = load_model(model_path, config.model)  # before any worker tries, who could tell less what is wrong
+            pool = self.pool(model_path)
+            pool.push(weight_update(0, trainable(model)))
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance:
