@@ -28,6 +28,7 @@ STAGES = {
 EXPERT_TOKENS = 260  # sampled by the policy in one expert episode, both phases; measured on the embedded world
 TURNS = 5  # of a typical episode: two searches, a selection, a call, an answer
 WORKER_BASE_BYTES = 0.6e9  # a Ray worker with torch imported and nothing loaded
+VLLM_BASE_BYTES = 0.8e9  # vLLM's process beside it, with nothing loaded; measured, the CPU build
 
 # Parameters (billions), layers, hidden size, bytes of KV cache a token in bfloat16; from each model's config.json.
 _QWEN3 = {
@@ -144,6 +145,11 @@ def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
 def worker_bytes(config: RunConfig, shape: ModelShape) -> float:
     """Weights and a full KV cache of one rollout worker."""
     width = 2 if config.model.dtype == "bfloat16" else 4
+    if config.rollout.engine == "openai":
+        return WORKER_BASE_BYTES
+    if config.rollout.engine == "vllm":
+        cache_bytes = config.rollout.vllm.cpu_cache_gib * 2**30
+        return WORKER_BASE_BYTES + VLLM_BASE_BYTES + shape.parameters * width + cache_bytes
     cache = config.rollout.max_concurrent * config.rollout.max_context * shape.kv_bytes * width / 2
     return WORKER_BASE_BYTES + shape.parameters * width + cache
 

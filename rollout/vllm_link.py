@@ -120,11 +120,7 @@ class VllmLink:
         self._fail("the vLLM engine was closed")
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(_CLOSE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._ended()
         with suppress(OSError):  # what was not sent
             self._send.close()
         self._socket.close()
@@ -149,10 +145,18 @@ class VllmLink:
                     answer.set_exception(InfraError(f"vLLM: {reply['error']}"))
                 else:
                     answer.set_result(reply)
-        code = self._process.wait()
+        code = self._ended()
         self._says.join(_CLOSE_S)
         words = " | ".join(list(self._last_lines)[-_SHOWN_LINES:]) or "it said nothing"
         self._fail(f"the vLLM process ended with code {code}: {words}")
+
+    def _ended(self) -> int:
+        """The exit code, of a process that has no socket any more."""
+        try:
+            return self._process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _hear_words(self) -> None:
         assert self._process.stdout is not None

@@ -19,7 +19,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO, get_args
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vllm import EngineArgs, LLMEngine, RequestOutput, SamplingParams
@@ -123,14 +122,14 @@ class Server:
         """All of the model's weights, by the names of its checkpoints."""
         config = self._engine.vllm_config.model_config
 
-        def load(model: torch.nn.Module) -> None:
+        def load(model: Any) -> None:
             initialize_layerwise_reload(model)
             loaded = model.load_weights(iter(tensors.items()))
             finalize_layerwise_reload(model, config)
             # Of two layers that share their weights it packs one alone for its kernel; the other kept the old ones.
-            embeddings: list[Any] = [layer for layer in model.modules() if isinstance(layer, VocabParallelEmbedding)]
-            for layer in embeddings:
-                layer.quant_method.process_weights_after_loading(layer)
+            for layer in model.modules():
+                if isinstance(layer, VocabParallelEmbedding):
+                    layer.quant_method.process_weights_after_loading(layer)
             if missing := sorted({name for name, _ in model.named_parameters()} - loaded)[:3]:
                 raise ValueError(f"the update holds nothing for {missing}")
 
