@@ -18,7 +18,7 @@ from envs.worlds.world import build_world
 from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
-from rollout.vllm_link import vllm_interpreter
+from rollout.vllm_environment import vllm_interpreter
 from train.config import zero_stage
 
 TRAINS = frozenset({"quickstart", "study", "sft", "grpo"})

@@ -14,7 +14,8 @@ from retriever.base.errors import InfraError, IntegrityError, UserError
 from rollout.config import ModelConfig, RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.types import Completion, FinishReason, RolloutStatus
-from rollout.vllm_link import VllmLink, vllm_interpreter
+from rollout.vllm_environment import vllm_interpreter
+from rollout.vllm_link import VllmLink
 from rollout.weights import WeightUpdate
 
 

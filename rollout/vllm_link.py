@@ -22,26 +22,13 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from retriever.base.errors import InfraError, UserError
+from retriever.base.errors import InfraError
+from rollout.vllm_environment import vllm_variables
 
-ROOT = Path(__file__).parents[1]
 _START_S = 900.0  # a large model from a slow disk
 _CLOSE_S = 5.0
 _LAST_LINES = 30
 _SHOWN_LINES = 4
-
-
-def vllm_interpreter(python: str) -> Path:
-    """The interpreter of vLLM's environment, `python` relative to the repository. Raises UserError when it has none."""
-    path = ROOT / Path(python).expanduser()  # ROOT is dropped where `python` is absolute
-    remedy = "make it with bash launch/vllm_environment.sh, or give rollout.vllm.python"
-    if not os.access(path, os.X_OK) or path.is_dir():
-        raise UserError(f"rollout.engine=vllm: there is no interpreter {path}; {remedy}")
-    asked = [str(path), "-P", "-c", "import importlib.util as u; print(u.find_spec('vllm') is not None)"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False, env=_environment({}))
-    if found.stdout.strip() != "True":
-        raise UserError(f"rollout.engine=vllm: {path} has no vLLM ({found.stderr.strip()[-200:]}); {remedy}")
-    return path
 
 
 class VllmLink:
@@ -65,20 +52,22 @@ class VllmLink:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._weights_fd,),
-                env=_environment({**environment, "TMPDIR": self._folder}),
+                env=vllm_variables({**environment, "TMPDIR": self._folder}),
                 start_new_session=True,  # Ctrl-C is for us, and we end it
             )
         self._says = threading.Thread(target=self._hear_words, daemon=True)
         self._says.start()
         threading.Thread(target=self._hear, daemon=True).start()
+        self._await_start(settings)
+
+    def _await_start(self, settings: Mapping[str, Any]) -> None:
         _, started = self.ask({**settings, "weights_fd": self._weights_fd, "folder": self._folder})
         try:
             started.result(timeout=_START_S)
-        except (InfraError, TimeoutError) as error:
+        except BaseException as error:
             self.close()
-            raise InfraError(f"vLLM did not start ({error or f'not within {_START_S:g} s'})") from None
-        except BaseException:
-            self.close()
+            if isinstance(error, InfraError | TimeoutError):
+                raise InfraError(f"vLLM did not start ({str(error) or f'not within {_START_S:g} s'})") from None
             raise
 
     @property
@@ -172,17 +161,3 @@ class VllmLink:
         for answer in waiting:
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(InfraError(self.failure))
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what belongs to our own interpreter, and with what vLLM is told by variables only."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
-    settled = {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONNOUSERSITE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, and so nothing is left when it ends
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several workers share the cores
-    }
-    return {**kept, **settled, **own}

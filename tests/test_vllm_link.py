@@ -14,7 +14,8 @@ import pytest
 from configs.schema import load_run_config
 from launch.preflight import preflight
 from retriever.base.errors import InfraError, UserError
-from rollout.vllm_link import VllmLink, vllm_interpreter
+from rollout.vllm_environment import vllm_interpreter
+from rollout.vllm_link import VllmLink
 
 ROOT = Path(__file__).parents[1]
 
