@@ -20,17 +20,22 @@ import httpx
 import pytest
 import uvicorn
 
+from envs.dialects import SEARCH, SELECT
+from envs.types import SearchRecord, StopReason, Task
 from launch.run import main
 from retriever.base.errors import InfraError, UserError
+from retriever.batching import BatchedSearch
 from retriever.build import build_index, build_retriever
 from retriever.catalogue import Catalogue
 from retriever.client import RemoteRetriever
 from retriever.config import RetrieverConfig
 from retriever.encoder import PACKAGED, load_encoder
 from retriever.live import LiveRetriever
-from retriever.search import IndexedRetriever
+from retriever.search import IndexedRetriever, Retriever
 from retriever.service import ServiceConfig, listening, make_app
 from retriever.tools import Candidate, ToolDoc
+from rollout.config import GroupPlan
+from tests.test_collect import Cast, call, collect
 from tests.test_retriever import TOOLS, WordEncoder, ids, tool
 
 ROOT = Path(__file__).parents[1]
@@ -490,6 +495,47 @@ class TestCommand:
                 started.send_signal(signal.SIGTERM)
                 assert started.wait(15) in (0, -signal.SIGTERM)  # uvicorn ends in order, then by the signal itself
         assert restarted, "the load was over before the kill"
+
+    def test_episodes_live_through_a_service_that_is_gone_for_five_seconds(self, catalogue: Path) -> None:
+        tasks = [Task(id=f"task {number}", instruction="Write a mail.") for number in range(12)]
+        words = ("weather", "message", "flights", "amount")
+        turns = [*(call(SEARCH, query=f"{word} of a city") for word in words), call(SELECT, names=["A"])]
+        lines = {f"{task.id}/{index}/r": turns for task in tasks for index in range(2)}
+
+        def played(retriever: Retriever) -> list[tuple[str, StopReason, tuple[SearchRecord, ...]]]:
+            engine = Cast(lines=lines)
+            engine.slow_s = 0.2
+            plan = GroupPlan(group_size=2, gate="closed")
+            found = collect(engine, plan, tasks=tasks, search=BatchedSearch(retriever).search)
+            return [(t.id, t.stop, t.searches) for rollouts in found for t in rollouts.retrieval]
+
+        process, url = self.start(catalogue)
+        client = RemoteRetriever(url, TOOLS, patience_s=60)
+        restarted: list[subprocess.Popen[str]] = []
+        over = threading.Event()
+
+        def kill() -> None:
+            time.sleep(0.5)  # in the third turn or so
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            time.sleep(5)
+            assert not over.is_set(), "the episodes did without the service"
+            restarted.append(self.start(catalogue, port=int(url.rsplit(":", 1)[1]))[0])
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            found = played(client)
+        finally:
+            over.set()
+            killer.join()
+            for started in restarted:
+                started.kill()
+                started.wait()
+        assert restarted
+        assert found == played(build_retriever(RetrieverConfig(kind="bm25"), TOOLS))
+        assert {stop for _, stop, _ in found} == {StopReason.SELECTED}
+        assert len(found) == 24
 
     def test_changes_outlive_a_kill_where_they_are_kept(self, catalogue: Path, tmp_path: Path) -> None:
         options = ("--journal", str(tmp_path / "changes.jsonl"))
