@@ -1,5 +1,6 @@
 """The policy and how its rollouts are collected, as configuration."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,12 @@ class RolloutConfig:
     workers: int = 2
     threads_per_worker: int = 1
     gpus_per_worker: float = 0.0
+    # split: workers have `devices` to themselves; colocated: they and the trainer take turns on the trainer's
+    placement: Literal["split", "colocated"] = "split"
+    devices: tuple[int, ...] = ()  # GPUs of this machine for the workers; trainer ranks take 0, 1, …
+    ray_address: str | None = None  # of a cluster to join; None: one of the run's own, on the loopback interface
+    heartbeat_timeout_s: float = 120.0  # a worker silent for longer is replaced; an engine step may block its answer
+    start_timeout_s: float = 600.0  # without any worker for so long the run stops
     max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
     max_context: int = 2048  # tokens
     max_new_tokens: int = 128  # per turn
@@ -53,8 +60,10 @@ class RolloutConfig:
         for name in ("gpus_per_worker", "infra_retries"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
-        if not self.episode_timeout_s > 0:
-            raise UserError(f"rollout.episode_timeout_s={self.episode_timeout_s} is not positive; give e.g. 300")
+        for name, example in (("episode_timeout_s", 300), ("heartbeat_timeout_s", 120), ("start_timeout_s", 600)):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"rollout.{name}={getattr(self, name)} is not positive and finite; give e.g. {example}")
+        self._check_devices()
         if not 0 <= self.max_lost_share < 1:
             raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:
@@ -68,6 +77,25 @@ class RolloutConfig:
             raise UserError(
                 "rollout.top_p, top_k and min_p must stay 1.0, 0 and 0.0 for training: the behaviour log-probs of a "
                 "truncated distribution are not the policy's"
+            )
+
+    def _check_devices(self) -> None:
+        if len(set(self.devices)) < len(self.devices) or any(device < 0 for device in self.devices):
+            raise UserError(f"rollout.devices={list(self.devices)}: give each GPU once, by its number from 0")
+        if self.ray_address is not None and (self.devices or self.placement == "colocated"):
+            raise UserError(
+                f"rollout.ray_address={self.ray_address}: a cluster that is joined gives out its own devices; leave "
+                "rollout.devices empty and rollout.placement=split"
+            )
+        if self.devices and not self.gpus_per_worker:
+            raise UserError(
+                f"rollout.devices={list(self.devices)} with rollout.gpus_per_worker=0, which uses no GPU; give e.g. 1.0"
+            )
+        wanted = self.workers * self.gpus_per_worker
+        if self.devices and wanted > len(self.devices):
+            raise UserError(
+                f"rollout.workers={self.workers} × rollout.gpus_per_worker={self.gpus_per_worker:g} asks for "
+                f"{wanted:g} GPUs, rollout.devices names {len(self.devices)}; lower either, or name more"
             )
 
 

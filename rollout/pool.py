@@ -5,7 +5,7 @@ from typing import Protocol
 
 from envs.types import Task
 from rollout.config import GroupPlan
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 
 Progress = Callable[[int], None]
@@ -13,7 +13,7 @@ Progress = Callable[[int], None]
 
 
 class Pool(Protocol):
-    """Whoever plays tasks: in this process, or in Ray workers."""
+    """Whoever plays tasks: in this process, or in Ray workers. One push or collection at a time, from any thread."""
 
     def push(self, update: WeightUpdate) -> None:
         """Give every worker these weights. Raises IntegrityError when they arrive corrupted."""
@@ -25,6 +25,10 @@ class Pool(Protocol):
         """The rollouts of every task, in their order, with the weights pushed last."""
         ...
 
+    def statuses(self) -> list[RolloutStatus]:
+        """What each worker said last; may be asked from another thread while tasks are played."""
+        ...
+
     def close(self) -> None:
-        """Leave no process behind."""
+        """Leave no process behind; a collection under way in another thread ends with InfraError."""
         ...

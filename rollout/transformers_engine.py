@@ -126,6 +126,13 @@ class TransformersEngine:
             self._free.append(row)
             self._free.sort(reverse=True)  # lowest row first: the rows in use stay the first ones
 
+    def release(self) -> None:
+        """Free the memory of keys and values; the next request takes it again. Raises AssertionError while one runs."""
+        assert not self._running, "released while it decodes"
+        for session in list(self._sessions):
+            self.close_session(session)
+        self._cache = _RowCache(self._model.config.get_text_config().num_hidden_layers)
+
     def set_weights(self, update: WeightUpdate) -> None:
         """Load the tensors and prove that they arrived: the hash is taken of what the model now holds."""
         parameters = dict(self._model.named_parameters())

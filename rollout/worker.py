@@ -73,6 +73,10 @@ class RolloutWorker:
         self._engine.set_weights(update)
         return self._engine.policy_version
 
+    async def release(self) -> None:
+        """Free the engine's memory of contexts for a trainer on the same device; the next request takes it again."""
+        self._engine.release()
+
     async def close(self) -> None:
         """End what runs the tools."""
         if self._executor is not None:
@@ -106,6 +110,10 @@ class LocalPool:
         if progress:
             progress(len(rollouts))
         return rollouts
+
+    def statuses(self) -> list[RolloutStatus]:
+        """See `Pool`."""
+        return [asyncio.run(self._worker.status())]
 
     def close(self) -> None:
         """See `Pool`."""

@@ -18,7 +18,7 @@ from rollout.config import GroupPlan, RolloutConfig
 from rollout.engine import Engine
 from rollout.renderer import Renderer
 from rollout.transformers_engine import TransformersEngine
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 from train.nano.curriculum import NANO_ENV
 
@@ -91,6 +91,9 @@ class MadeUpPool:
         self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int, progress: Any = None
     ) -> list[TaskRollouts]:
         return asyncio.run(self.collector.collect(tasks, plan, sampling=sampling, seed=seed))
+
+    def statuses(self) -> list[RolloutStatus]:
+        return [self.engine.status()]
 
     def close(self) -> None:
         pass

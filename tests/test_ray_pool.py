@@ -115,7 +115,7 @@ def test_two_workers_play_as_one_process_does(pool: RayPool, local: LocalPool) -
     finished: list[int] = []
     found, wanted = collect(pool, chosen, progress=finished.append), collect(local, chosen)
     assert [r.task.id for r in found] == [task.id for task in chosen]
-    assert sorted(finished) == [2, 3]
+    assert finished == [1] * 5  # task by task
     assert played(found) == played(wanted)
     assert sum(len(r.executions) for r in found) > 5
     versions = {turn.completion.policy_version for r in found for t in r.retrieval for turn in t.turns}
