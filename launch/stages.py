@@ -37,6 +37,7 @@ from rollout.renderer import Renderer
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import weight_update
 from rollout.worker import WorkerSpec
+from train.ahead import ahead
 from train.distributed import forget_deepspeed, full_weights
 from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
@@ -44,7 +45,7 @@ from train.grpo import DecoupledGrpoTrainer
 from train.nano.base import base_path
 from train.objectives import ScoredGroup, decoupled_groups
 from train.sft import run_sft, sft_segments
-from train.source import RolloutSource, updates_per_batch
+from train.source import BatchSource, RolloutSource, updates_per_batch
 from train.tracking import EpisodeLog, Tracker, read_metrics
 
 TRAINED = "trained.json"  # written last into a finished checkpoint folder
@@ -245,9 +246,9 @@ class Stages:
             save_policy(fresh, tokenizer, out, seconds=sum(row.get(key, 0.0) for row in batches for key in parts))
         return str(out)
 
-    def _source(self, start: str) -> RolloutSource:
+    def _source(self, start: str) -> BatchSource:
         config = self.config
-        return RolloutSource(
+        source = RolloutSource(
             pool=self.pool(start),
             tasks=lambda batch: self.world.tasks(
                 "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
@@ -261,6 +262,7 @@ class Stages:
             catalogue=self.world.catalogue,
             listener=self._record,
         )
+        return ahead(source, config.grpo)
 
     def _record(self, batch: int, groups: Sequence[ScoredGroup]) -> None:
         """Every rollout of a batch to its own file; a few, now and then, as readable text."""

@@ -1,12 +1,12 @@
 """Where training batches come from: rank 0 plays tasks with the pool, scores them, and says what is to be updated."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
-from envs.types import Task
+from envs.types import Phase, Task
 from retriever.base.seeds import derive_seed
 from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
@@ -35,6 +35,7 @@ class GenerationBatch:
     index: int  # 0-based
     updates: tuple[tuple[ObjectiveSegments, ...], ...]  # one optimizer step each, in order
     metrics: dict[str, float] = field(hash=False)
+    versions: Mapping[int, int] = field(hash=False, default_factory=dict)  # policy version → tokens sampled with it
 
 
 class BatchSource(Protocol):
@@ -112,7 +113,17 @@ class RolloutSource:
             self._listener(index, [group for groups in by_objective for group in groups])
         together = self._config.update == "combined"
         updates = (tuple(objectives),) if together else tuple((objective,) for objective in objectives)
-        return GenerationBatch(index=index, updates=updates, metrics=metrics)
+        return GenerationBatch(index=index, updates=updates, metrics=metrics, versions=sampled_versions(rollouts))
+
+
+def sampled_versions(rollouts: Sequence[TaskRollouts]) -> dict[int, int]:
+    """Sampled tokens by the policy version that sampled them."""
+    turns = [turn for r in rollouts for trajectory in r.retrieval for turn in trajectory.turns]
+    executions = [turn for r in rollouts for trajectory in r.executions for turn in trajectory.turns]
+    tokens: Counter[int] = Counter()
+    for turn in (*turns, *(turn for turn in executions if turn.phase is Phase.EXECUTION)):
+        tokens[turn.completion.policy_version] += len(turn.completion.ids)
+    return dict(tokens)
 
 
 def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
