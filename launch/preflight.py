@@ -14,6 +14,7 @@ from configs.schema import RunConfig
 from envs.executors.mcp_config import read_mcp_config
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
+from launch.plan import launched_ranks
 from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
@@ -31,6 +32,7 @@ def preflight(command: str, config: RunConfig) -> None:
     if command in USES_GRPO:
         zero_stage(config.grpo.deepspeed)
         config.check_trainable()
+        config.check_placement(ranks=launched_ranks())
     _check_splits(config, tuple(_wanted_splits(command, config)))
     _check_executor(config)
 

@@ -5,6 +5,7 @@ it, in RAY_AUTH_TOKEN or in the file of RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -18,12 +19,18 @@ from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 
 _STARTS = 4  # of a cluster of our own
+_LOOPBACK = ("127.0.0.1", "localhost")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def open_cluster(rollout: RolloutConfig) -> Any:
     """Ray, connected. Raises UserError for GPUs or a cluster that are not there, InfraError when Ray does not start."""
-    os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported: nobody else may join
+    # All before Ray is imported.
+    os.environ["RAY_AUTH_MODE"] = "token"  # nobody else may join
+    if rollout.ray_address is None or rollout.ray_address.rpartition(":")[0] in _LOOPBACK:
+        # Ray takes 127.0.0.1 for "this machine's address on the network", and listens there, unless clusters of
+        # several machines are off, which is what this name is about.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a busy laptop
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -61,7 +68,6 @@ def _start(ray: Any, rollout: RolloutConfig) -> None:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _node_ip_address="127.0.0.1",
                 )
             return
         except Exception as error:
@@ -73,7 +79,7 @@ def _start(ray: Any, rollout: RolloutConfig) -> None:
 
 
 def _devices(rollout: RolloutConfig) -> tuple[int, ...]:
-    """The GPUs that workers may have; those named, or as many as they ask for."""
+    """The GPUs that workers may have: those named, or the first ones, as many as they ask for."""
     wanted, seen = (
         rollout.workers * rollout.gpus_per_worker,
         torch.cuda.device_count() if rollout.gpus_per_worker else 0,
@@ -85,7 +91,7 @@ def _devices(rollout: RolloutConfig) -> tuple[int, ...]:
         )
     if missing := [device for device in rollout.devices if device >= seen]:
         raise UserError(f"rollout.devices: {seen} GPUs are visible here, so there is no {missing[0]}; name others")
-    return rollout.devices or tuple(range(seen))
+    return rollout.devices or tuple(range(math.ceil(wanted)))
 
 
 @contextmanager

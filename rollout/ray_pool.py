@@ -18,7 +18,7 @@ from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 from rollout.worker import WorkerSpec
 
-_CLOSE_S = 3  # for workers to end their tools; also for a collection in another thread to notice
+_CLOSE_S = 2  # for workers to end their tools; also for a collection in another thread to notice
 _LOSSES = 3  # of one task with its worker; more, and it is the task that kills them
 
 
