@@ -3,6 +3,7 @@
 Not for commands that serve: their server has its own way to end.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def ended_in_order() -> Iterator[None]:
         backstop = threading.Timer(_LIMIT_S, os._exit, [128 + number])
         backstop.daemon = True
         backstop.start()
+        atexit.register(_end_at_once, 128 + number)  # registered last, it is called first
         print("toolscout: stopping", file=sys.stderr, flush=True)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -39,6 +41,13 @@ def ended_in_order() -> Iterator[None]:
     try:
         yield
     finally:
-        if not ending:  # else what the interpreter does at its exit is part of the order
+        if not ending:  # else the way from here to the interpreter's exit is part of the order
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _end_at_once(code: int) -> None:
+    """All that was opened is closed by now; taking apart what torch and Ray have loaded can take seconds more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -61,19 +61,16 @@ def spec(**rollout: Any) -> Any:
 
 
 class Happening:
-    """A progress callback that does something, once, in a thread, when so many tasks are finished."""
+    """A progress callback that does something once, when so many tasks are finished."""
 
     def __init__(self, what: Any, *, after: int) -> None:
-        self._left, self._thread = after, threading.Thread(target=what)
+        self._what, self._left, self.happened = what, after, False
 
     def __call__(self, finished: int) -> None:
         self._left -= finished
-        if self._left <= 0 and self._thread.ident is None:
-            self._thread.start()
-
-    def join(self) -> None:
-        assert self._thread.ident is not None
-        self._thread.join()
+        if self._left <= 0 and not self.happened:
+            self.happened = True
+            self._what()
 
 
 def complete(found: Sequence[TaskRollouts], chosen: Sequence[Task]) -> bool:
@@ -90,7 +87,7 @@ def test_a_node_is_lost_and_another_is_added_while_tasks_are_played(nodes: Nodes
         before = pool.process_ids
         losing = Happening(lambda: nodes.lose(first), after=3)
         found = collect(pool, chosen, progress=losing)
-        losing.join()
+        assert losing.happened
         assert complete(found, chosen)
         assert played(found) == wanted
         assert len(set(before) - alive_after(set(before), timeout_s=5)) == 1
@@ -112,7 +109,7 @@ def test_a_worker_joins_when_there_is_room_for_it(nodes: Nodes, wanted: list[Any
         pool.push(update(1))
         adding = Happening(nodes.add, after=2)
         found = collect(pool, tasks(24), progress=adding)
-        adding.join()
+        assert adding.happened
         assert played(found) == wanted
         assert len(set(pool.process_ids)) == 2
     finally:
@@ -136,7 +133,7 @@ def test_a_silent_worker_is_replaced(wanted: list[Any]) -> None:
         before = pool.process_ids
         stopping = Happening(lambda: os.kill(before[0], signal.SIGSTOP), after=3)
         found = collect(pool, tasks(24), progress=stopping)
-        stopping.join()
+        assert stopping.happened
         assert played(found) == wanted
         assert not alive_after({before[0]}, timeout_s=20)
         assert before[0] not in pool.process_ids
