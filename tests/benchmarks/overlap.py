@@ -40,7 +40,7 @@ from train.nano.base import BASE
 from train.source import RolloutSource
 
 TOOL_S = 0.05
-CONFIG = GrpoConfig(tasks_per_batch=6, group_size=4, gate="off", lr=2e-5, adam_eps=1e-6, save_every=1000, micro_batch=8)
+CONFIG = GrpoConfig(tasks_per_batch=4, group_size=4, gate="off", lr=2e-5, adam_eps=1e-6, save_every=1000, micro_batch=8)
 SPEC = WorkerSpec(
     model_path=str(BASE),
     model=ModelConfig(),
