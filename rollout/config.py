@@ -43,6 +43,9 @@ class RolloutConfig:
     start_timeout_s: float = 600.0  # without any worker for so long the run stops
     max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
     max_context: int = 2048  # tokens
+    kv_cache_gb: float = 0.0  # of keys and values in one worker; 0: as much as max_concurrent contexts take
+    prefill_tokens: int = 2048  # computed between two decode steps at the most; longer prompts are cut into chunks
+    cuda_graphs: bool = True  # for decoding, on a GPU
     max_new_tokens: int = 128  # per turn
     temperature: float = 1.0
     top_p: float = 1.0
@@ -54,10 +57,17 @@ class RolloutConfig:
     max_lost_share: float = 0.1  # of a batch's episodes; more of them lost to failures of ours stop the run
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads_per_worker", "max_concurrent", "max_context", "max_new_tokens"):
+        for name in (
+            "workers",
+            "threads_per_worker",
+            "max_concurrent",
+            "max_context",
+            "max_new_tokens",
+            "prefill_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is below 1; give a positive number")
-        for name in ("gpus_per_worker", "infra_retries"):
+        for name in ("gpus_per_worker", "infra_retries", "kv_cache_gb"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
         for name, example in (("episode_timeout_s", 300), ("heartbeat_timeout_s", 120), ("start_timeout_s", 600)):

@@ -57,11 +57,12 @@ class RayPool:
         """See `Pool`. A worker gets the next task when it has room for it."""
         with self._busy:
             try:
-                return self._collect(tasks, plan, sampling, seed, progress)
+                rollouts = self._collect(tasks, plan, sampling, seed, progress)
             finally:
                 self._workers.cancel()
-                if self._rollout.placement == "colocated" and not self._closing.is_set():
-                    self._workers.release()
+            if self._rollout.placement == "colocated":  # the trainer on the same GPU is next
+                self._workers.release()
+            return rollouts
 
     def _collect(
         self, tasks: Sequence[Task], plan: GroupPlan, sampling: Sampling, seed: int, progress: Progress | None

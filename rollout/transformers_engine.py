@@ -1,107 +1,119 @@
-"""Generates with any Hugging Face causal LM: continuous batching over one cache whose rows are episodes.
+"""Generates with any Hugging Face causal LM: continuous batching over one cache whose rows are contexts.
 
-Requests join and leave between decode steps, and a context keeps its row between turns, so that only new tokens are
-prefilled. The rows in use are always the first ones of the cache, so a decode step works on views and copies nothing.
+Requests join and leave between decode steps. A context keeps its row between turns, so that only new tokens are
+prefilled; what another row already holds of a new context (a group's prompt, the rules that all prompts begin with) is
+copied, not computed. Long prefills are cut into chunks between which decoding goes on. Where there are more contexts
+than rows, the one that was idle longest gives its row up and is prefilled again when it comes back.
 
-Not here (a later issue): chunked prefill, shared prefixes within a group, a KV budget with eviction, CUDA graphs.
+Not here: the passes (`forward_passes`), the cache (`row_cache`), the draw (`sampling`).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import Cache
-
-from retriever.base.errors import InfraError, IntegrityError
+from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
+from rollout.forward_passes import Chunk, Draw, ForwardPasses, padded_width
+from rollout.row_cache import rows_that_fit
 from rollout.types import Completion, FinishReason, RolloutStatus
-from rollout.weights import WeightUpdate, weights_hash
+from rollout.weights import WeightUpdate, load_update
 
-_ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
-_LENGTH_BUCKET = 64
-# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
-_PREFILL_BUCKET = 512
+_SHARED_TOKENS = 16  # a shorter common beginning is computed again: finding and copying it costs as much
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class _Row:
+    """One row of the cache. When its context is over, it remembers it until another context needs the row."""
+
+    index: int
+    ids: list[int] = field(default_factory=list)  # the tokens whose keys and values it holds
+    prefilled: int = 0  # so many of the first ones were computed by prefills, not by decode steps
+    session: str | None = None
+    job: "_Job | None" = None  # the request that it is working on
+    used: int = 0  # the engine's step when it was used last
+
+
+@dataclass(slots=True, eq=False)
 class _Job:
     """A request while it is worked on."""
 
     request: GenerationRequest
     done: "asyncio.Future[Completion]"
-    row: int = -1
+    random: Random
+    row: _Row | None = None
+    donor: "_Donor | None" = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    random: Random = field(default_factory=Random)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What must be in the cache before the first decode step, which runs the last token."""
+        return self.request.ids[:-1]
 
 
-class _RowCache(Cache):
-    """Keys and values of every row, [rows, heads, length, head_dim] a layer; `update` writes in place.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Donor:
+    """Who holds, or is about to hold, the first `tokens` tokens of a new context."""
 
-    One forward pass works on the rows `rows` (a slice of the first ones while decoding, an index while prefilling) and
-    writes at `positions` [B, Q]; it reads the first `length` positions, and the attention mask hides the rest.
-    """
-
-    def __init__(self, layers: int) -> None:
-        super().__init__(layers=[])
-        self.keys: list[Tensor | None] = [None] * layers
-        self.values: list[Tensor | None] = [None] * layers
-        self.rows: slice | Tensor = slice(0, 0)
-        self.positions = torch.empty(0)
-        self.length = 0
-        self.shape = (0, 0)  # rows, length: what is allocated
-
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-        """Store this pass's keys and values; returns all that the pass may attend to, [B, heads, length, head_dim]."""
-        stored = []
-        for store, states in ((self.keys, key_states), (self.values, value_states)):
-            tensor = self._allocated(store, layer_idx, states)
-            every = torch.arange(self.rows.stop, device=states.device) if isinstance(self.rows, slice) else self.rows
-            tensor[every[:, None], :, self.positions] = states.transpose(1, 2)
-            stored.append(tensor[self.rows, :, : self.length])
-        return stored[0], stored[1]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Unused by models that are given positions and a mask; required by the interface."""
-        return 0
-
-    def _allocated(self, store: list[Tensor | None], layer: int, like: Tensor) -> Tensor:
-        tensor = store[layer]
-        rows, length = self.shape
-        if tensor is None or tensor.shape[0] < rows or tensor.shape[2] < length:
-            grown = like.new_zeros(rows, like.shape[1], length, like.shape[3])
-            if tensor is not None:
-                grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
-            store[layer] = tensor = grown
-        return tensor
+    row: _Row
+    job: _Job | None  # what the row worked on then: only that is waited for
+    tokens: int
 
 
 class TransformersEngine:
     """The reference engine. `generate` may be awaited by any number of episodes of one event loop."""
 
-    def __init__(self, model: Any, *, stop_ids: Sequence[int], config: RolloutConfig, policy_version: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        stop_ids: Sequence[int],
+        config: RolloutConfig,
+        policy_version: int = 0,
+        decode: Callable[[Sequence[int]], str] | None = None,
+    ) -> None:
+        """`decode`: ids to text, for requests with stop strings. Raises UserError for what cannot be served."""
         self.policy_version = policy_version
         self._model = model.eval()
-        # With LoRA the wrapper names the parameters, and the base model, its layers replaced, computes.
-        self._network = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._device = next(model.parameters()).device
         self._stop_ids = frozenset(stop_ids)
-        self._config = config
-        self._cache = _RowCache(model.config.get_text_config().num_hidden_layers)
-        self._free = list(range(config.max_concurrent))[::-1]
-        self._sessions: dict[str, tuple[int, list[int]]] = {}  # session → (row, ids whose keys and values it holds)
-        self._waiting: list[_Job] = []
+        self._config, self._decode = config, decode
+        rows = rows_that_fit(
+            model.config.get_text_config(),
+            max_rows=config.max_concurrent,
+            length=config.max_context,
+            cache_gb=config.kv_cache_gb,
+            bytes_per_number=next(model.parameters()).element_size(),
+        )
+        self._passes = ForwardPasses(
+            model,
+            rows=rows,
+            length=config.max_context,
+            deterministic=config.deterministic,
+            graphs=config.cuda_graphs,
+        )
+        self._rows = [_Row(index) for index in range(rows)]
+        self._sessions: dict[str, _Row] = {}
+        self._waiting: list[_Job] = []  # for a row
+        self._prefilling: list[_Job] = []
         self._running: list[_Job] = []
         self._loop: asyncio.Task[None] | None = None
+        self._step = 0
         self.prefilled_tokens = self.decoded_tokens = self.cached_tokens = 0
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Sample one turn. Raises InfraError when the model failed."""
+        """Sample one turn. Raises InfraError when the model failed, UserError when the request cannot be served."""
+        longest = len(request.ids) + request.sampling.max_new_tokens
+        if longest > self._config.max_context:
+            raise UserError(
+                f"a context of {len(request.ids)} tokens and {request.sampling.max_new_tokens} new ones exceeds "
+                f"rollout.max_context={self._config.max_context}; raise it"
+            )
+        if request.sampling.stop and self._decode is None:
+            raise UserError("stop strings need an engine with a tokenizer; give the engine `decode`")
         job = _Job(request, asyncio.get_running_loop().create_future(), random=Random(request.seed))
         self._waiting.append(job)
         if self._loop is None or self._loop.done():
@@ -112,7 +124,7 @@ class TransformersEngine:
         """What is asked of it and what it has done."""
         return RolloutStatus(
             policy_version=self.policy_version,
-            running=len(self._running),
+            running=len(self._running) + len(self._prefilling),
             waiting=len(self._waiting),
             prefilled_tokens=self.prefilled_tokens,
             decoded_tokens=self.decoded_tokens,
@@ -121,175 +133,215 @@ class TransformersEngine:
 
     def close_session(self, session: str) -> None:
         """Free the session's row."""
-        row, _ = self._sessions.pop(session, (None, []))
+        row = self._sessions.pop(session, None)
         if row is not None:
-            self._free.append(row)
-            self._free.sort(reverse=True)  # lowest row first: the rows in use stay the first ones
-
-    def release(self) -> None:
-        """Free the memory of keys and values; the next request takes it again. Raises AssertionError while one runs."""
-        assert not self._running, "released while it decodes"
-        for session in list(self._sessions):
-            self.close_session(session)
-        self._cache = _RowCache(self._model.config.get_text_config().num_hidden_layers)
+            row.session = None
 
     def set_weights(self, update: WeightUpdate) -> None:
-        """Load the tensors and prove that they arrived: the hash is taken of what the model now holds."""
-        parameters = dict(self._model.named_parameters())
-        shapes = {name: parameter.shape for name, parameter in parameters.items()}
-        if strange := sorted(name for name, tensor in update.tensors.items() if shapes.get(name) != tensor.shape)[:3]:
-            raise IntegrityError(
-                f"weights {update.version}: the engine's model has no {strange} of that shape; is it the same model?"
-            )
-        with torch.no_grad():
-            for name, tensor in update.tensors.items():
-                parameters[name].copy_(tensor)
-        arrived = weights_hash({name: parameters[name] for name in update.tensors})
-        if arrived != update.content_hash:
-            raise IntegrityError(
-                f"weights of policy version {update.version} arrived corrupted: hash {arrived[:12]}, "
-                f"expected {update.content_hash[:12]}; the run stops"
-            )
+        """Load the tensors and prove that they arrived. Raises IntegrityError."""
+        load_update(self._model, update)
         self.policy_version = update.version
-        for session in list(self._sessions):  # their keys and values are of the old weights
-            self.close_session(session)
+        self._forget()
+
+    def release(self) -> None:
+        """Give the memory of the cache back until the next request: a trainer on the same GPU needs it."""
+        self._forget()
+        self._passes.release()
+
+    def _forget(self) -> None:
+        """No row holds anything any more."""
+        self._drop_cancelled()
+        assert not self._running, "the engine is at work"
+        self._sessions.clear()
+        self._rows = [_Row(index) for index in range(len(self._rows))]
+
+    # --- the scheduler -----------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """The scheduler: prefill what waits, decode what runs, until nothing is left."""
+        """Give rows to what waits, prefill, decode what runs, until nothing is left."""
         await asyncio.sleep(0)  # let every episode of this tick ask first
         try:
-            while self._waiting or self._running:
+            while self._waiting or self._prefilling or self._running:
+                self._step += 1
                 self._drop_cancelled()
-                if self._waiting and self._free_or_held():
-                    self._prefill()
-                if self._running:
-                    self._decode()
+                self._admit()
+                self._run_passes(self._chunks())
                 await asyncio.sleep(0)  # tools answer and episodes go on
         except Exception as error:  # noqa: BLE001 - every waiting episode must hear of it
-            for job in (*self._waiting, *self._running):
+            failed = (*self._waiting, *self._prefilling, *self._running)
+            self._waiting, self._prefilling, self._running = [], [], []
+            self._forget()
+            for job in failed:
                 if not job.done.done():
                     job.done.set_exception(InfraError(f"engine: {type(error).__name__}: {error}"))
-            self._waiting.clear()
-            self._running.clear()
-            self._sessions.clear()
-            self._free = list(range(self._config.max_concurrent))[::-1]
 
     def _drop_cancelled(self) -> None:
-        self._waiting = [job for job in self._waiting if not job.done.done()]
-        self._running = [job for job in self._running if not job.done.done()]
+        for jobs in (self._waiting, self._prefilling, self._running):
+            for job in [job for job in jobs if job.done.done()]:
+                jobs.remove(job)
+                if job.row is not None:
+                    job.row.job = None
 
-    def _free_or_held(self) -> bool:
-        return bool(self._free) or any(job.request.session in self._sessions for job in self._waiting)
-
-    def _prefill(self) -> None:
-        """Give waiting requests their rows, and compute the keys and values of their new tokens in one pass."""
-        jobs, waiting = [], []
+    def _admit(self) -> None:
+        """Rows for those that wait, in their order; whoever finds none goes on waiting, and others do not."""
+        waiting = []
         for job in self._waiting:
-            session = job.request.session
-            if session not in self._sessions and self._free:
-                self._sessions[session] = (self._free.pop(), [])
-            if session in self._sessions:
-                jobs.append(job)
-            else:
+            row = self._sessions.get(job.request.session) or self._row_for(job)
+            if row is None or row.job is not None:  # none free, or a session that was asked twice at a time
                 waiting.append(job)
-        self._waiting = waiting
-        fresh: dict[int, list[tuple[_Job, int, list[int]]]] = {}  # width → (job, tokens kept, new tokens)
-        for job in jobs:
-            job.row, held = self._sessions[job.request.session]
-            ids = list(job.request.ids[:-1])  # the last token is the first decode step's
-            kept = len(held) if held == ids[: len(held)] else 0
-            self._sessions[job.request.session] = (job.row, ids)
+                continue
+            kept = _common(row.ids, job.prompt)
+            del row.ids[kept:]
+            row.prefilled = min(row.prefilled, kept)
+            row.session, row.job, row.used, job.row = job.request.session, job, self._step, row
+            self._sessions[job.request.session] = row
             self.cached_tokens += kept
-            if new := ids[kept:]:
-                # Powers of two: short observations are not padded to the width of long prompts.
-                width = max(_ROW_MULTIPLE, 1 << (len(new) - 1).bit_length())
-                fresh.setdefault(width, []).append((job, kept, new))
-        self._running += jobs
-        for share in fresh.values():
-            self._prefill_rows(share)
+            if kept < len(job.prompt):
+                self._prefilling.append(job)
+            else:
+                self._running.append(job)
+        self._waiting = waiting
 
-    def _prefill_rows(self, share: Sequence[tuple[_Job, int, list[int]]]) -> None:
-        """One pass over the new tokens of (job, tokens kept, new tokens)."""
-        width = max(len(new) for _, _, new in share)
-        if self._config.deterministic:
-            width = _rounded(width, _ROW_MULTIPLE)  # and so the rows of each matmul, however few the requests
-        ids_tensor = torch.zeros(len(share), width, dtype=torch.long)
-        for index, (_, _, new) in enumerate(share):
-            ids_tensor[index, : len(new)] = torch.tensor(new, dtype=torch.long)
-        rows = torch.tensor([job.row for job, _, _ in share])
-        begins = torch.tensor([kept for _, kept, _ in share])
-        positions = begins[:, None] + torch.arange(width)[None]
-        self.prefilled_tokens += sum(len(new) for _, _, new in share)
-        length = int((begins + width).max())
-        self._forward(self._network.base_model, ids_tensor, positions, rows, length, _PREFILL_BUCKET)
+    def _row_for(self, job: _Job) -> _Row | None:
+        """A row for a new context: the one that holds most of it already, or one to copy into; None while all work."""
+        free = [row for row in self._rows if row.session is None and row.job is None]
+        idle = [] if free or self._config.deterministic else [row for row in self._rows if row.job is None]
+        if not free and not idle:
+            return None  # deterministic: what a context reads never depends on who else is there, so none gives way
+        if not free:
+            (evicted,) = sorted(idle, key=lambda row: row.used)[:1]
+            assert evicted.session is not None
+            self.close_session(evicted.session)
+            free = [evicted]
+        shared = {row: self._shareable(row, job.prompt) for row in self._rows}
+        donor = max(self._rows, key=lambda row: shared[row])
+        if shared[donor] < _SHARED_TOKENS:
+            row = free[0]  # the lowest: a decode step runs all rows up to the highest that runs
+            row.ids.clear()
+            return row
+        best = max(free, key=lambda row: shared[row])
+        if shared[best] == shared[donor]:
+            del best.ids[shared[best] :]
+            return best
+        free[0].ids.clear()
+        job.donor = _Donor(donor, donor.job, shared[donor])
+        return free[0]
 
-    def _decode(self) -> None:
-        """One token for every running request; rows in between that do not run ride along."""
-        by_row = {job.row: job for job in self._running}
-        count = max(by_row) + 1
-        if self._config.deterministic:
-            count = _rounded(count, _ROW_MULTIPLE)
-        ids_tensor = torch.zeros(count, 1, dtype=torch.long)
-        positions = torch.zeros(count, 1, dtype=torch.long)
-        for session_row, held in self._sessions.values():  # a row that rides along writes behind its own tokens
-            if session_row < count:
-                positions[session_row, 0] = len(held)
-        for row, job in by_row.items():
-            ids_tensor[row, 0] = job.ids[-1] if job.ids else job.request.ids[-1]
-            positions[row, 0] = len(job.request.ids) + len(job.ids) - 1
-        jobs = list(by_row.values())
-        length = int(positions.max()) + 1
-        output = self._forward(self._network, ids_tensor, positions, slice(0, count), length, _LENGTH_BUCKET)
-        self.decoded_tokens += len(jobs)
-        self._sample(jobs, output.logits[[job.row for job in jobs], -1].float())
+    def _shareable(self, row: _Row, prompt: Sequence[int]) -> int:
+        """How many of the first tokens of `prompt` the row holds, or will once the request it works on is prefilled."""
+        coming = row.job.prompt if row.job is not None else row.ids
+        common = _common(coming, prompt)
+        # A decode step may round otherwise than a prefill: whether a neighbour had decoded a token must not be seen.
+        return min(common, self._prefilled_by(row)) if self._config.deterministic else common
 
-    def _forward(
-        self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, length: int, bucket: int
-    ) -> Any:
-        """One pass of `network` over ids [B, Q] at `positions` [B, Q] of the cache rows `rows`."""
-        cache = self._cache
-        cache.rows, cache.positions = rows, positions
-        cache.length = _rounded(length, bucket) if self._config.deterministic else length
-        allocated = max(cache.shape[1], _rounded(cache.length, 4 * _LENGTH_BUCKET))
-        highest = rows.stop if isinstance(rows, slice) else int(rows.max()) + 1
-        cache.shape = (max(cache.shape[0], _rounded(highest, _ROW_MULTIPLE)), allocated)
-        visible = torch.arange(cache.length)[None, None, :] <= positions[:, :, None]  # [B, Q, length]
-        # Built on the CPU, where building is cheap, and moved once.
-        cache.positions = positions = positions.to(self._device)
-        cache.rows = rows if isinstance(rows, slice) else rows.to(self._device)
-        with torch.inference_mode():
-            return network(
-                input_ids=ids.to(self._device),
-                position_ids=positions,
-                attention_mask=visible[:, None].to(self._device),
-                past_key_values=cache,
-                use_cache=True,
+    def _prefilled_by(self, row: _Row) -> int:
+        if row.job is not None and row.prefilled == len(row.ids):
+            return len(row.job.prompt)
+        return row.prefilled
+
+    # --- the passes --------------------------------------------------------------------------------------------------
+
+    def _chunks(self) -> list[tuple[_Row, Chunk]]:
+        """What is prefilled next, `prefill_tokens` at the most; every request is cut by its own length alone."""
+        chunks: list[tuple[_Row, Chunk]] = []
+        left = self._config.prefill_tokens
+        for job in self._prefilling:
+            row = job.row
+            assert row is not None
+            if not self._take_from_donor(job, row):
+                continue
+            begin = len(row.ids)
+            ids = job.prompt[begin : begin + self._config.prefill_tokens]
+            if not ids:
+                continue
+            left -= padded_width(len(ids))
+            if chunks and left < 0:
+                break
+            chunks.append((row, Chunk(row.index, begin, ids)))
+        return chunks
+
+    def _run_passes(self, chunks: Sequence[tuple[_Row, Chunk]]) -> None:
+        """Prefill, before the decode step or along with it, and decode what was prefilled before."""
+        together = 0 < sum(len(chunk.ids) for _, chunk in chunks) <= self._passes.beside
+        if chunks and not together:
+            self._passes.prefill([chunk for _, chunk in chunks])
+            self._prefilled(chunks)
+        self._begin_decoding()
+        if self._running or together:
+            self._decode_step([chunk for _, chunk in chunks] if together else [])
+        if together:
+            self._prefilled(chunks)
+            self._begin_decoding()
+
+    def _prefilled(self, chunks: Sequence[tuple[_Row, Chunk]]) -> None:
+        for row, chunk in chunks:
+            if row.prefilled == len(row.ids):
+                row.prefilled += len(chunk.ids)
+            row.ids += chunk.ids
+            self.prefilled_tokens += len(chunk.ids)
+
+    def _begin_decoding(self) -> None:
+        ready = [job for job in self._prefilling if job.row is not None and len(job.row.ids) >= len(job.prompt)]
+        self._running += ready
+        self._prefilling = [job for job in self._prefilling if job not in ready]
+
+    def _take_from_donor(self, job: _Job, row: _Row) -> bool:
+        """Copy what the donor holds; False: it is still being prefilled, and is waited for."""
+        if (donor := job.donor) is None:
+            return True
+        held = donor.row.ids[: donor.row.prefilled] if self._config.deterministic else donor.row.ids
+        common = min(donor.tokens, _common(held, job.prompt))
+        if common < donor.tokens and donor.job is not None and donor.job in self._prefilling:
+            return False
+        job.donor = None
+        if common > len(row.ids):
+            self._passes.copy(donor.row.index, row.index, len(row.ids), common)
+            self.cached_tokens += common - len(row.ids)
+            row.ids[:] = job.prompt[:common]
+            row.prefilled = min(common, donor.row.prefilled)
+        return True
+
+    def _decode_step(self, beside: Sequence[Chunk]) -> None:
+        """One token for every running request."""
+        jobs = {job.row.index: job for job in self._running if job.row is not None}
+        draws = [
+            Draw(
+                row=index,
+                position=len(self._rows[index].ids),
+                token=job.ids[-1] if job.ids else job.request.ids[-1],
+                sampling=job.request.sampling,
+                uniform=job.random.random(),
             )
-
-    def _sample(self, jobs: Sequence[_Job], logits: Tensor) -> None:
-        """Append one token to each job; finished ones resolve. `logits` [len(jobs), V] fp32."""
-        device = logits.device
-        temperatures = torch.tensor([job.request.sampling.temperature for job in jobs], device=device)
-        greedy = temperatures == 0
-        scaled = logits / torch.where(greedy, 1.0, temperatures)[:, None]
-        logprobs = torch.log_softmax(scaled, dim=-1)
-        uniform = torch.tensor([job.random.random() for job in jobs], dtype=torch.float64, device=device)
-        cumulative = logprobs.double().exp().cumsum(-1)
-        drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-        drawn = drawn.clamp(max=logits.shape[-1] - 1)
-        tokens = torch.where(greedy, logits.argmax(-1), drawn)
-        chosen = logprobs.gather(1, tokens[:, None])[:, 0]
-        for job, token, logprob in zip(jobs, tokens.tolist(), chosen.tolist(), strict=True):
+            for index, job in sorted(jobs.items())
+        ]
+        drawn, logprobs = self._passes.decode(draws, [len(row.ids) for row in self._rows], beside)
+        self.decoded_tokens += len(draws)
+        for one, token, logprob in zip(draws, drawn, logprobs, strict=True):
+            job = jobs[one.row]
+            assert job.row is not None
+            job.row.ids.append(one.token)
+            job.row.used = self._step
             job.ids.append(token)
             job.logprobs.append(logprob)
-            stopped = token in self._stop_ids
-            if stopped or len(job.ids) >= job.request.sampling.max_new_tokens:
-                self._finish(job, FinishReason.STOP if stopped else FinishReason.LENGTH)
+            if (finish := self._finish_of(job)) is not None:
+                self._finish(job, finish)
+
+    def _finish_of(self, job: _Job) -> FinishReason | None:
+        sampling = job.request.sampling
+        if job.ids[-1] in self._stop_ids or job.ids[-1] in sampling.stop_ids:
+            return FinishReason.STOP
+        if sampling.stop:
+            assert self._decode is not None
+            text = self._decode(job.ids)
+            if any(stop in text for stop in sampling.stop):
+                return FinishReason.STOP
+        return FinishReason.LENGTH if len(job.ids) >= sampling.max_new_tokens else None
 
     def _finish(self, job: _Job, finish: FinishReason) -> None:
+        """The last token was sampled but never run: it is prefilled with the next turn."""
         self._running.remove(job)
-        # The last token was sampled but never run: it is prefilled with the next turn.
-        self._sessions[job.request.session] = (job.row, [*job.request.ids, *job.ids[:-1]])
+        assert job.row is not None
+        job.row.job = None
         completion = Completion(
             ids=tuple(job.ids), logprobs=tuple(job.logprobs), finish=finish, policy_version=self.policy_version
         )
@@ -297,5 +349,15 @@ class TransformersEngine:
             job.done.set_result(completion)
 
 
-def _rounded(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many of the first tokens are the same."""
+    low, high = 0, min(len(left), len(right))
+    if list(left[:high]) == list(right[:high]):
+        return high
+    while low < high - 1:  # the first `low` are the same, the first `high` are not
+        middle = (low + high) // 2
+        if list(left[low:middle]) == list(right[low:middle]):
+            low = middle
+        else:
+            high = middle
+    return low

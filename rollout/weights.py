@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retriever.base.errors import IntegrityError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightUpdate:
@@ -51,3 +53,22 @@ def weight_update(version: int, tensors: Mapping[str, Tensor]) -> WeightUpdate:
     """A snapshot of `tensors`, copied to CPU."""
     copied = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
     return WeightUpdate(version=version, tensors=copied, content_hash=weights_hash(copied))
+
+
+def load_update(model: Any, update: WeightUpdate) -> None:
+    """Copy the tensors into the model's parameters; the hash is taken of what they then are. Raises IntegrityError."""
+    parameters = dict(model.named_parameters())
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    if strange := sorted(name for name, tensor in update.tensors.items() if shapes.get(name) != tensor.shape)[:3]:
+        raise IntegrityError(
+            f"weights {update.version}: the engine's model has no {strange} of that shape; is it the same model?"
+        )
+    with torch.no_grad():
+        for name, tensor in update.tensors.items():
+            parameters[name].copy_(tensor)
+    arrived = weights_hash({name: parameters[name] for name in update.tensors})
+    if arrived != update.content_hash:
+        raise IntegrityError(
+            f"weights of policy version {update.version} arrived corrupted: hash {arrived[:12]}, "
+            f"expected {update.content_hash[:12]}; the run stops"
+        )

@@ -29,7 +29,10 @@ ONE_DOOR = (
     "pyseccomp",
 )
 MAY_TAKE_A_STDLIB_NAME = "types"
-EXTRAS = {"vllm"}  # imported where they are installed, declared nowhere
+EXTRAS = {
+    "vllm",
+    "triton",
+}  # imported where they are installed (triton: with the CUDA builds of torch), declared nowhere
 
 
 @cache

@@ -1,0 +1,298 @@
+"""The passes of generation over one cache: prefills of chosen rows, and decode steps with the draw of the next tokens.
+
+On a GPU, where the Python of a step over 36 layers takes ten times as long as its kernels, a decode step is a CUDA
+graph, and takes short prefills along. Not here: what is to be prefilled or decoded (`transformers_engine`).
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retriever.base.errors import UserError
+from rollout.fused_decoder import FusedDecoder, fused_decoder
+from rollout.row_cache import RowCache
+from rollout.sampling import draw, draw_whole, settings
+from rollout.types import Sampling
+
+_log = logging.getLogger(__name__)
+
+ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
+_LENGTH_BUCKET = 64
+# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
+_PREFILL_BUCKET = 512
+_FULL_WIDTHS = 64  # prefills beyond it are padded to multiples of it, shorter ones to powers of two
+_BESIDE = (0, 64, 256)  # tokens of prefills that a graph has room for
+_GRAPH_LENGTH = 256  # the shortest cache length that a graph is made for
+_MOST_APART = 0.1  # mean difference of two ways to compute logits, in their standard deviations: 0.01 in bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """New tokens of one row, from position `begin` on."""
+
+    row: int
+    begin: int
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The token that a row's context ends with, to be run, and how the next one is drawn."""
+
+    row: int
+    position: int
+    token: int
+    sampling: Sampling
+    uniform: float  # in [0, 1)
+
+
+class ForwardPasses:
+    """A causal LM and the keys and values of `rows` contexts of at most `length` tokens."""
+
+    def __init__(self, model: Any, *, rows: int, length: int, deterministic: bool, graphs: bool) -> None:
+        """`graphs`: CUDA graphs for decoding, where the model is on a GPU. Raises UserError: cannot be served."""
+        # With LoRA the wrapper names the parameters, and the base model, its layers replaced, computes.
+        self._network = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._parameter = next(model.parameters())
+        config = model.config.get_text_config()
+        _refuse_windows(config)
+        self._rows, self._length, self._deterministic = rows, length, deterministic
+        self._cache = RowCache(config.num_hidden_layers)
+        self._graphs: _Graphs | None = None
+        if graphs and self.device.type == "cuda":
+            self._graphs = self._graphs_if_they_agree()
+            self._reserve(rows, length)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self._parameter.device)
+
+    @property
+    def beside(self) -> int:
+        """So many tokens of prefills may be given to `decode`."""
+        return 0 if self._graphs is None else _BESIDE[-1]
+
+    def prefill(self, chunks: Sequence[Chunk]) -> None:
+        """Store the keys and values of new tokens; chunks of one width share a pass."""
+        by_width: dict[int, list[Chunk]] = {}
+        for chunk in chunks:
+            by_width.setdefault(padded_width(len(chunk.ids)), []).append(chunk)
+        for width, share in by_width.items():
+            self._prefill(share, width)
+
+    def decode(
+        self, draws: Sequence[Draw], held: Sequence[int], beside: Sequence[Chunk] = ()
+    ) -> tuple[list[int], list[float]]:
+        """Run one token a row, and draw the next ones: those, and their log-probs in nats. `draws`: by row, ascending.
+
+        `held`: of every row, how many positions it holds. Rows in between ride along: what they write behind them, the
+        next pass over them overwrites. `beside`: what is prefilled with it, at most `self.beside` tokens.
+        """
+        with torch.inference_mode():
+            if self._graphs is not None:
+                return self._graphs.replay(draws, beside)
+            assert not beside
+            count, length = draws[-1].row + 1, 1 + max(one.position for one in draws)
+            if self._deterministic:
+                count, length = rounded(count, ROW_MULTIPLE), rounded(length, _LENGTH_BUCKET)
+            rows = [one.row for one in draws]
+            positions = torch.zeros(count, 1, dtype=torch.long)  # rows that nobody knows hold nothing
+            positions[: len(held), 0] = torch.tensor(held[:count])
+            ids = torch.zeros(count, 1, dtype=torch.long)
+            ids[rows, 0] = torch.tensor([one.token for one in draws])
+            self._reserve(count, max(length, 1 + int(positions.max())))
+            output = self._run(self._network, ids, positions, slice(0, count), torch.arange(count), length)
+            drawn, logprobs = draw(
+                output.logits[rows, -1].float(), [one.sampling for one in draws], [one.uniform for one in draws]
+            )
+            return drawn.tolist(), logprobs.tolist()
+
+    def copy(self, source: int, target: int, begin: int, end: int) -> None:
+        """Positions `begin` to `end` of one row's keys and values into another row."""
+        self._reserve(max(source, target) + 1, end)
+        self._cache.copy(source, target, begin, end)
+
+    def release(self) -> None:
+        """Give the memory of the cache and of the graphs back."""
+        self._cache.release()
+        if self._graphs is not None:
+            self._graphs.clear()
+            torch.cuda.empty_cache()
+
+    def _prefill(self, chunks: Sequence[Chunk], width: int) -> None:
+        if self._deterministic:
+            width = rounded(width, ROW_MULTIPLE)  # and so the rows of each matmul, however few the requests
+        # What a row has fewer than `width` is computed, and overwritten before anything reads it.
+        ids = torch.zeros(len(chunks), width, dtype=torch.long)
+        for line, chunk in zip(ids, chunks, strict=True):
+            line[: len(chunk.ids)] = torch.tensor(chunk.ids, dtype=torch.long)
+        positions = torch.tensor([chunk.begin for chunk in chunks])[:, None] + torch.arange(width)[None]
+        rows = torch.tensor([chunk.row for chunk in chunks])
+        length = int(positions.max()) + 1
+        if self._deterministic:
+            length = rounded(length, _PREFILL_BUCKET)
+        self._reserve(int(rows.max()) + 1, length)
+        with torch.inference_mode():
+            # Without the head: nobody samples here. A request's last token is its first decode step's.
+            self._run(self._network.base_model, ids, positions, rows.to(self.device), rows, length)
+
+    def _reserve(self, rows: int, length: int) -> None:
+        if self._graphs is None:
+            self._cache.reserve(rounded(rows, ROW_MULTIPLE), length)
+        else:  # all at once: graphs hold addresses. One more row is for what stands nowhere
+            self._cache.reserve(self._rows + 1, rounded(self._length, _FULL_WIDTHS) + _PREFILL_BUCKET)
+
+    def _run(
+        self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, row_index: Tensor, length: int
+    ) -> Any:
+        """One pass over ids [B, Q] at `positions` [B, Q], both on the CPU, where the mask is built, and moved once."""
+        cache, device = self._cache, self.device
+        visible = torch.arange(length)[None, None, :] <= positions[:, :, None]  # [B, Q, length]
+        mask = torch.zeros(visible.shape, dtype=self._parameter.dtype).masked_fill_(~visible, -torch.inf)
+        cache.rows, cache.row_index, cache.length = rows, row_index.to(device), length
+        cache.positions = positions.to(device)
+        return network(
+            input_ids=ids.to(device),
+            position_ids=cache.positions,
+            attention_mask=mask[:, None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    def _graphs_if_they_agree(self) -> "_Graphs | None":
+        """Graphs of the fused decoder, if the model is of its family; two ways to compute one step must agree."""
+        decoder = fused_decoder(self._network)
+        if decoder is None:
+            return None
+        cache, row = self._cache, torch.zeros(1, dtype=torch.long)
+        cache.reserve(1, _GRAPH_LENGTH)
+        with torch.inference_mode():
+            self._run(self._network, torch.arange(1, 9)[None], torch.arange(8)[None], slice(0, 1), row, 8)
+            token, position = torch.tensor([9]), torch.tensor([8])
+            plain = self._run(self._network, token[None], position[None], slice(0, 1), row, 16).logits[0].float()
+            token, position, row = (tensor.to(self.device) for tensor in (token, position, row))
+            fused = decoder.logits(token, position, row, cache, length=16, wanted=1).float()
+        cache.release()
+        if float((fused - plain).abs().mean()) > _MOST_APART * float(plain.std()):
+            _log.warning("the model looks like Llama's family and computes otherwise: it decodes without CUDA graphs")
+            return None
+        return _Graphs(decoder, cache, rows=self._rows, length=self._length, device=self.device)
+
+
+class _Graphs:
+    """Decode steps as CUDA graphs, each made when it is first needed: for some number of rows, of tokens and length."""
+
+    def __init__(self, decoder: FusedDecoder, cache: RowCache, *, rows: int, length: int, device: torch.device) -> None:
+        self.decoder, self.cache, self.device = decoder, cache, device
+        self.nowhere = rows  # the row of tokens that only fill a graph's places
+        self.pool = torch.cuda.graph_pool_handle()  # graphs run one at a time: they share memory
+        self._rows, self._length = rows, length
+        self._made: dict[tuple[int, int, int], _Graph] = {}
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._made.clear()
+
+    def replay(self, draws: Sequence[Draw], beside: Sequence[Chunk]) -> tuple[list[int], list[float]]:
+        """See `ForwardPasses.decode`."""
+        ends = [one.position + 1 for one in draws] + [chunk.begin + len(chunk.ids) for chunk in beside]
+        more = sum(len(chunk.ids) for chunk in beside)
+        places = next(places for places in _BESIDE if places >= more)
+        key = (_graph_rows(max(1, len(draws)), self._rows), places, _graph_length(max(ends), self._length))
+        if key not in self._made:
+            self.cache.grow()
+            self._made[key] = _Graph(self, *key)
+        return self._made[key].replay(draws, beside)
+
+
+class _Graph:
+    """A captured step of `count` rows that draw and `places` tokens of prefills, over `length` positions."""
+
+    def __init__(self, graphs: _Graphs, count: int, places: int, length: int) -> None:
+        # A graph reads the addresses that it was captured with. Rows, positions, ids and, of those that draw,
+        # temperatures, greedy or not and random numbers travel as one: in fp64 each is exact.
+        self._count, tokens = count, count + places
+        self._empty = torch.zeros(6, tokens, dtype=torch.float64)
+        self._empty[0], self._empty[3] = graphs.nowhere, 1.0
+        self._staged = self._empty.clone().pin_memory()
+        self._inputs = self._empty.to(graphs.device)
+
+        def step() -> tuple[Tensor, Tensor]:
+            rows, positions, ids = (line.long() for line in self._inputs[:3])
+            temperatures, greedy, uniform = (line[:count] for line in self._inputs[3:])
+            logits = graphs.decoder.logits(ids, positions, rows, graphs.cache, length=length, wanted=count).float()
+            drawn, logprobs = draw_whole(logits, temperatures.float(), greedy.bool(), uniform)
+            return logits, torch.stack([drawn.double(), logprobs.double()])
+
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # what is compiled or needs a workspace has it before it is captured
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._captured, pool=graphs.pool):
+            self._logits, self._drawn = step()
+
+    def replay(self, draws: Sequence[Draw], beside: Sequence[Chunk]) -> tuple[list[int], list[float]]:
+        """See `ForwardPasses.decode`."""
+        staged, count = self._staged.copy_(self._empty), len(draws)
+        samplings, uniform = [one.sampling for one in draws], [one.uniform for one in draws]
+        if draws:
+            table = [[one.row, one.position, one.token] for one in draws]
+            staged[:3, :count] = torch.tensor(table, dtype=torch.float64).T
+            staged[3:, :count] = torch.stack([line.double() for line in settings(samplings, uniform)])
+        at = self._count
+        for chunk in beside:
+            end = at + len(chunk.ids)
+            staged[0, at:end] = chunk.row
+            staged[1, at:end] = torch.arange(chunk.begin, chunk.begin + len(chunk.ids))
+            staged[2, at:end] = torch.tensor(chunk.ids)
+            at = end
+        self._inputs.copy_(staged, non_blocking=True)
+        self._captured.replay()
+        if any(sampling.truncated for sampling in samplings):
+            tokens, logprobs = draw(self._logits[:count], samplings, uniform)
+            return tokens.tolist(), logprobs.tolist()
+        drawn, logprobs = self._drawn[:, :count].tolist()  # waits for the graph: the staged inputs may be written again
+        return [int(token) for token in drawn], logprobs
+
+
+def _graph_rows(count: int, most: int) -> int:
+    """1, 2, 4, 8, then multiples of 8 up to 32 and of 16 beyond."""
+    step = 1 if count <= 2 else 4 if count <= 8 else 8 if count <= 32 else 16
+    return min(most, rounded(count, step))
+
+
+def _graph_length(length: int, most: int) -> int:
+    """Powers of two and the numbers half-way between."""
+    size = _GRAPH_LENGTH
+    while size < length:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return min(max(_GRAPH_LENGTH, rounded(most, _FULL_WIDTHS)), size)
+
+
+def padded_width(tokens: int) -> int:
+    """The columns of a pass over so many new tokens: few kinds, so that requests share passes."""
+    if tokens > _FULL_WIDTHS:
+        return rounded(tokens, _FULL_WIDTHS)
+    return int(max(ROW_MULTIPLE, 1 << (tokens - 1).bit_length()))
+
+
+def rounded(number: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-number // multiple) * multiple
+
+
+def _refuse_windows(config: Any) -> None:
+    """Every token attends to all before it here. Raises UserError for models that want less."""
+    kinds = {kind for kind in getattr(config, "layer_types", None) or [] if kind != "full_attention"}
+    if kinds:
+        raise UserError(
+            f"the model has layers of {', '.join(sorted(kinds))}; the transformers engine serves full attention only: "
+            "choose another model, or rollout.engine=vllm"
+        )

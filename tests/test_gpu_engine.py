@@ -1,0 +1,151 @@
+"""The engine on a GPU: graphs, kernel and fused decoder against plain forward passes. Skipped where there is none."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from rollout.config import ModelConfig, RolloutConfig
+from rollout.engine import GenerationRequest
+from rollout.policy import load_model
+from rollout.transformers_engine import TransformersEngine
+from rollout.types import Completion, Sampling
+from train.nano.base import base_path
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+CONFIG = RolloutConfig(max_concurrent=12, max_context=1024)
+
+
+def nano(*, lora: bool = False) -> Any:
+    model = load_model(base_path(), ModelConfig(lora=lora)).to("cuda")
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # an adapter that does something
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model
+
+
+def played(model: Any, config: RolloutConfig, sampling: Sampling) -> list[list[tuple[tuple[int, ...], Completion]]]:
+    """20 episodes of three ragged turns, some of which begin alike; (request ids, completion) of each turn."""
+    engine = TransformersEngine(model, stop_ids=[], config=config)
+
+    async def one(index: int) -> list[tuple[tuple[int, ...], Completion]]:
+        random, turns = Random(index), []
+        ids = (*range(300, 300 + 40 * (index % 3)), *(random.randrange(2000) for _ in range(5 + 17 * index)))
+        for turn in range(3):
+            request = GenerationRequest(session=str(index), ids=ids, sampling=sampling, seed=10 * index + turn)
+            completion = await engine.generate(request)
+            turns.append((ids, completion))
+            await asyncio.sleep(0.001 * (index % 4))
+            ids += (*completion.ids, *(random.randrange(2000) for _ in range(1 + 20 * turn)))
+        engine.close_session(str(index))
+        return turns
+
+    async def together() -> list[list[tuple[tuple[int, ...], Completion]]]:
+        return list(await asyncio.gather(*map(one, range(20))))
+
+    return asyncio.run(together())
+
+
+def gaps(model: Any, episodes: list[list[tuple[tuple[int, ...], Completion]]]) -> torch.Tensor:
+    """How far each sampled token's log-prob is from a plain forward pass over its whole context."""
+    found = []
+    for ids, completion in (turn for episode in episodes for turn in episode):
+        context = torch.tensor([[*ids, *completion.ids]], device="cuda")
+        with torch.inference_mode():
+            logits = model(input_ids=context).logits[0, len(ids) - 1 : -1].float()
+        expected = torch.log_softmax(logits, -1).gather(1, context[0, len(ids) :, None])[:, 0]
+        found.append((expected.cpu() - torch.tensor(completion.logprobs)).abs())
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("graphs", [True, False])
+def test_logprobs_are_those_of_a_forward_pass(lora: bool, graphs: bool) -> None:
+    model = nano(lora=lora)
+    episodes = played(model, replace(CONFIG, cuda_graphs=graphs), Sampling(temperature=1.0, max_new_tokens=24))
+    found = gaps(model, episodes)
+    assert float(found.mean()) < 1e-4
+    assert float(found.max()) < 2e-3
+
+
+def test_graphs_give_the_tokens_of_generate() -> None:
+    model = nano()
+    for episode in played(model, CONFIG, Sampling(temperature=0.0, max_new_tokens=16)):
+        for ids, completion in episode:
+            prompt = torch.tensor([ids], device="cuda")
+            expected = model.generate(
+                prompt,
+                do_sample=False,
+                max_new_tokens=16,
+                eos_token_id=None,
+                pad_token_id=0,
+                attention_mask=torch.ones_like(prompt),
+            )
+            assert completion.ids == tuple(expected[0, len(ids) :].tolist())
+
+
+def test_new_weights_reach_the_graphs() -> None:
+    """Projections were moved in memory: who writes to the model's parameters must write to what is computed with."""
+    model = nano()
+    engine = TransformersEngine(model, stop_ids=[], config=CONFIG)
+    sampling = Sampling(temperature=0.0, max_new_tokens=8)
+
+    def completion(session: str) -> Completion:
+        request = GenerationRequest(session=session, ids=tuple(range(300, 340)), sampling=sampling, seed=0)
+        return asyncio.run(engine.generate(request))
+
+    before = completion("before")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.2 if parameter.ndim > 1 else 1.0)
+    engine.release()
+    after = completion("after")
+    assert after.logprobs != before.logprobs
+    assert float(gaps(model, [[(tuple(range(300, 340)), after)]]).max()) < 2e-3
+
+
+def test_truncated_samplings_share_a_step_with_whole_ones() -> None:
+    model = nano()
+    engine = TransformersEngine(model, stop_ids=[], config=CONFIG)
+    whole = Sampling(temperature=1.0, max_new_tokens=12)
+
+    async def both() -> list[Completion]:
+        samplings = [whole, replace(whole, top_k=1), replace(whole, temperature=0.0), replace(whole, top_p=1e-6)]
+        return list(
+            await asyncio.gather(
+                *(
+                    engine.generate(
+                        GenerationRequest(session=str(index), ids=tuple(range(300, 350)), sampling=sampling, seed=3)
+                    )
+                    for index, sampling in enumerate(samplings)
+                )
+            )
+        )
+
+    _, likeliest, greedy, nucleus = asyncio.run(both())
+    assert likeliest.ids == greedy.ids == nucleus.ids
+
+
+@pytest.mark.parametrize(("heads", "groups", "head_dim"), [(32, 8, 128), (4, 4, 32), (6, 2, 64)])
+def test_the_kernel_is_attention(heads: int, groups: int, head_dim: int) -> None:
+    from rollout.decode_attention import decode_attention  # needs Triton
+
+    torch.manual_seed(0)
+    for count, length in ((1, 2000), (5, 70), (64, 700)):
+        keys, values = (torch.randn(70, groups, length + 30, head_dim, device="cuda") for _ in range(2))
+        query = torch.randn(count, heads, head_dim, device="cuda") * head_dim**-0.5
+        rows = torch.randperm(70, device="cuda")[:count]
+        positions = torch.randint(0, length, (count,), device="cuda")
+        positions[0] = length - 1
+        found = decode_attention(query, keys, values, rows=rows, positions=positions, length=length)
+        for index in range(count):
+            end = int(positions[index]) + 1
+            k, v = (t[rows[index], :, :end].repeat_interleave(heads // groups, 0) for t in (keys, values))
+            weights = torch.softmax((query[index][:, None] * k).sum(-1), -1)
+            torch.testing.assert_close(found[index], (weights[:, :, None] * v).sum(1), atol=2e-5, rtol=1e-4)
