@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def _start(ray: Any, rollout: RolloutConfig) -> None:
     for attempt in range(_STARTS):
         try:
             with _visible(devices):  # Ray hands out what it sees when it starts
-                ray.init(
+                started = ray.init(
                     address="local",
                     num_cpus=rollout.workers * rollout.threads_per_worker,
                     num_gpus=len(devices),
@@ -69,6 +70,7 @@ def _start(ray: Any, rollout: RolloutConfig) -> None:
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
+            _let_agents_go(Path(started.address_info["session_dir"]))
             return
         except Exception as error:
             ray.shutdown()
@@ -76,6 +78,16 @@ def _start(ray: Any, rollout: RolloutConfig) -> None:
                 raise InfraError(
                     f"Ray did not start in {_STARTS} attempts ({_first_line(error)}); is the machine overloaded?"
                 ) from error
+
+
+def _let_agents_go(session: Path) -> None:
+    """Have Ray's agents end as soon as its node does, also when this process is killed.
+
+    They look for this line in the node's log. Without it they first report the loss of the node, and try so for a
+    minute, to a head that went with it.
+    """
+    with (session / "logs" / "raylet.out").open("a", encoding="utf-8") as log:
+        log.write("Raylet received SIGTERM\n")
 
 
 def _devices(rollout: RolloutConfig) -> tuple[int, ...]:
