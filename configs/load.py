@@ -92,9 +92,12 @@ def load_config(schema: type[T], path: str | Path | None = None, overrides: Sequ
     return built
 
 
-def from_dict(schema: type[T], values: Any, *, source: str) -> T:
+def from_dict(schema: type[T], values: Any, *, source: str, overrides: Sequence[str] = ()) -> T:
     """`schema` from what `to_dict` made of one; as strict as `load_config`. `source` names the origin in errors."""
-    built = _build(schema, _as_node(values, source), "", _dotted_keys(schema))
+    tree = _as_node(values, source)
+    for override in overrides:
+        tree = _merge(tree, _override(override))
+    built = _build(schema, tree, "", _dotted_keys(schema))
     assert isinstance(built, schema)
     return built
 

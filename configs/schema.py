@@ -49,14 +49,19 @@ class RunConfig:
         """Whether tools can be called, and not only searched and selected."""
         return self.world.executes or self.executor.executes
 
+    def check_playable(self) -> None:
+        """Raises UserError for training batches that could not be played."""
+        if not self.executes and self.grpo.gate != "closed":
+            raise UserError(
+                f"grpo.gate={self.grpo.gate}: nothing runs the tools of world.kind={self.world.kind}; say in executor "
+                "what does, or give grpo.gate=closed to train searching and selecting alone"
+            )
+
     def check_trainable(self) -> None:
         """Raises UserError for a GRPO run that could only fail, or train nothing, later on."""
         grpo, model = self.grpo, self.model
-        if not self.executes and grpo.gate != "closed":
-            raise UserError(
-                f"grpo.gate={grpo.gate}: nothing runs the tools of world.kind={self.world.kind}; say in executor what "
-                "does, or give grpo.gate=closed to train searching and selecting alone"
-            )
+        if grpo.records is None:
+            self.check_playable()
         if model.dtype == "bfloat16" and not model.lora and grpo.deepspeed is None:
             raise UserError(
                 "model.dtype=bfloat16 with all weights trained: steps of grpo.lr would be rounded away; give "

@@ -15,7 +15,7 @@ class EnvConfig:
     max_search_rounds: int = 4
     candidates_per_search: int = 5  # k
     max_selected: int = 5
-    max_calls: int = 6  # tool calls in the execution phase
+    max_calls: int = 6  # tool calls in the execution phase; of a dialogue, for each request
     max_format_errors: int = 2  # one more ends the phase
     candidate_line: str = "{label}. {name}: {description}"  # a tool may be selected by what this shows: label or name
     aliases: Literal["off", "names", "names_and_parameters"] = "off"  # names drawn afresh for every episode

@@ -1,10 +1,12 @@
 """The rules of one episode, in text: two phases, each single-use, no tokens anywhere.
 
 Retrieval: at most `max_search_rounds` searches, then one ranked selection of at most `max_selected` tools that a search
-showed. Execution: the selected tools, and only they, may be called; then the answer. A malformed message is answered
-with its reason and remembered as a format error; more than `max_format_errors` of them end the phase.
+showed. Execution: the selected tools, and only they, may be called; then the answer. Of a dialogue, retrieval shows all
+requests, for its tools are selected once; in execution each is made when the one before is answered. A malformed
+message is answered with its reason and remembered as a format error; more than `max_format_errors` end the phase.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from envs.types import (
     Phase,
     PolicyMessage,
     Prompt,
+    Request,
     SearchRecord,
     StopReason,
     Task,
@@ -79,7 +82,7 @@ class RetrievalPhase:
 
     def prompt(self) -> Prompt:
         """The rules, the two tools and the instruction."""
-        return Prompt(system=RETRIEVAL_RULES, tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=self._task.instruction)
+        return Prompt(system=RETRIEVAL_RULES, tools=(SEARCH_SCHEMA, SELECT_SCHEMA), user=self._task.asked)
 
     async def respond(self, message: PolicyMessage) -> Observation:
         """Candidates for searches; the end of the phase for a selection."""
@@ -150,7 +153,7 @@ class RetrievalPhase:
 
 
 class ExecutionPhase:
-    """Call the selected tools, then answer."""
+    """Call the selected tools, then answer; of a dialogue, for each request."""
 
     phase = Phase.EXECUTION
 
@@ -160,7 +163,9 @@ class ExecutionPhase:
         self._task, self._executor, self._config, self._view = task, executor, config, view
         self._toolset = {view.name(tool): tool for tool in toolset}
         self._errors = _FormatErrors(config.max_format_errors)
-        self._calls = 0
+        self._calls = 0  # since the last request
+        self._answered = 0  # requests
+        self._join(task.requests[:1])
 
     def prompt(self) -> Prompt:
         """A fresh context: the rules, the schemas of the toolset, the instruction."""
@@ -178,11 +183,34 @@ class ExecutionPhase:
         if message.failure is not None:
             return self._errors.observe(message.failure.reason)
         if message.answer is not None:
-            return Observation(texts=(), stop=StopReason.ANSWERED)
-        results = tuple([await self._run(call) for call in message.calls[: self._config.max_calls - self._calls]])
+            return await self._answer()
+        allowed = message.calls[: self._config.max_calls - self._calls]
+        # Side by side: the executor keeps calls in order where one may read what another changed.
+        results = tuple(await asyncio.gather(*map(self._run, allowed)))
+        for result in results:
+            if result.status is ToolStatus.INFRA_ERROR:  # no reply to learn from: the episode is played again
+                raise InfraError(f"{result.call.name}: {result.text}")
         self._calls += len(message.calls)
         stop = StopReason.TURN_LIMIT if self._calls > self._config.max_calls else None
         return Observation(texts=tuple(result.text for result in results), results=results, stop=stop)
+
+    async def _answer(self) -> Observation:
+        """The end, or a dialogue's next request; with the state, where the task knows what it is to be."""
+        requests = self._task.requests[self._answered :]
+        checked = bool(requests) and requests[0].gold_state is not None
+        state = await self._executor.state() if checked else None
+        self._answered += 1
+        if not requests[1:]:
+            return Observation(texts=(), state=state, stop=StopReason.ANSWERED)
+        self._calls = 0
+        schemas = self._join(requests[1:2])
+        return Observation(texts=(), state=state, request="\n".join([requests[1].text, *map(tool_json, schemas)]))
+
+    def _join(self, requests: Sequence[Request]) -> list[dict[str, object]]:
+        """Take the tools that these bring into the toolset; their schemas."""
+        new = [tool for request in requests for tool in request.new_tools]
+        self._toolset |= {self._view.name(tool): tool for tool in new}
+        return [self._view.schema(tool) for tool in new]
 
     async def _run(self, call: ToolCall) -> ToolResult:
         tool = self._toolset.get(call.name)
@@ -195,7 +223,4 @@ class ExecutionPhase:
         if problem is not None:
             asked = ToolCall(name=tool.id, arguments=arguments)
             return ToolResult(call=asked, status=ToolStatus.INVALID_ARGUMENTS, text=problem)
-        result = await self._executor.call(tool, arguments)
-        if result.status is ToolStatus.INFRA_ERROR:
-            raise InfraError(f"{tool.id}: {result.text}")  # no reply to learn from: the episode is played again
-        return result
+        return await self._executor.call(tool, arguments)

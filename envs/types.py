@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from retriever.tools import ToolDoc
+
 
 class Phase(StrEnum):
     """The two phases of an episode."""
@@ -69,8 +71,22 @@ class AnswerCheck(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One of a dialogue's requests, and what is right when it has been answered."""
+
+    text: str  # what the user says
+    new_tools: tuple[ToolDoc, ...] = ()  # are there from this request on, and no search shows them
+    gold_calls: tuple[ToolCall, ...] = ()  # none: nothing can be done yet, and nothing of it is checked
+    gold_replies: tuple[str, ...] = ()  # what the gold calls say, whole
+    gold_state: Mapping[str, Any] | None = field(default=None, hash=False)  # origin → state; None: not checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One instruction and whatever is known of its solution; every gold field may be absent (None)."""
+    """One instruction and whatever is known of its solution; every gold field may be absent (None).
+
+    A dialogue has `requests`, each made when the one before is answered; the instruction is the first.
+    """
 
     id: str
     instruction: str
@@ -84,6 +100,16 @@ class Task:
     tags: tuple[str, ...] = ()  # "single", "chained", the domain …
     offered_tools: tuple[str, ...] = ()  # ids: searches show these alone; empty: whatever is in the catalogue
     expert_queries: tuple[str, ...] = ()  # one per gold tool: for the scripted expert, never shown to a policy
+    requests: tuple[Request, ...] = ()  # of a dialogue; all their gold calls together are `gold_calls`
+    initial_state: Mapping[str, Any] = field(default_factory=dict, hash=False)  # origin → what its tools begin with
+
+    def __post_init__(self) -> None:
+        assert not self.requests or self.requests[0].text == self.instruction
+
+    @property
+    def asked(self) -> str:
+        """All that the user asks: what tools are searched for, since a dialogue's are selected once."""
+        return "\n\n".join(request.text for request in self.requests) or self.instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +153,7 @@ class StopReason(StrEnum):
     TURN_LIMIT = "turn_limit"
     LENGTH = "length"  # a completion reached max_new_tokens
     CONTEXT_FULL = "context_full"
-    INFRA_FAILURE = "infra_failure"  # ours: the trajectory leaves its group and the group's baseline
+    INFRA_FAILURE = "infra_failure"  # ours: the trajectory's group is not trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +168,10 @@ class SearchRecord:
 class Observation:
     """What the environment says to one message, and what it noted while doing so."""
 
-    texts: tuple[str, ...]  # one per call; empty only when the phase is over
+    texts: tuple[str, ...]  # one per call; empty when the phase is over, or with a `request`
     searches: tuple[SearchRecord, ...] = ()
     results: tuple[ToolResult, ...] = ()
     format_error: str | None = None
     stop: StopReason | None = None  # set: the phase is over
+    request: str | None = None  # what a dialogue's user says next
+    state: Mapping[str, Any] | None = field(default=None, hash=False)  # by origin, where an answer is checked by it

@@ -28,6 +28,26 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, default: str | None
     parser.set_defaults(default_config=default)
 
 
+def add_record_arguments(parser: argparse.ArgumentParser, *, overrides: str) -> None:
+    """RUN or FILE, overrides and --config, of a command that reads recorded rollouts."""
+    parser.add_argument(
+        "records",
+        nargs="+",
+        metavar="RUN_OR_FILE | key=value",
+        help="a run's folder, a folder of batch-*.jsonl.gz, or a file of records, an evaluation's too; and overrides "
+        f"of the run's config, e.g. {overrides}",
+    )
+    parser.add_argument("--config", metavar="CONFIG", help="a preset or YAML file in place of the run's own config")
+
+
+def split_records(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """(places, overrides) of what `add_record_arguments` took. Raises UserError when no place was given."""
+    places = [text for text in args.records if not is_override(text)]
+    if not places:
+        raise UserError("which records? give a run's folder or a file of records, e.g. runs/quickstart")
+    return places, [text for text in args.records if is_override(text)]
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What a command that fills a run folder takes."""
     parser.add_argument("--dry-run", action="store_true", help="print the resolved plan and config; run nothing")

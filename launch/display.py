@@ -1,14 +1,16 @@
 """Progress: bars on a terminal, plain lines elsewhere."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 _WIDE = 160  # characters
 PLAIN_EVERY = 10  # of a stage's steps, how many get a line where there is no terminal
+_LIVE_EVERY_S, _PLAIN_EVERY_S = 0.5, 10.0  # between two statuses
 
 
 def new_console() -> Console:
@@ -22,10 +24,20 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.status_every_s = _LIVE_EVERY_S if console.is_terminal else _PLAIN_EVERY_S
+        self._bars: _Bars | None = None  # shown last
 
     def say(self, text: str) -> None:
         """One line."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+    def status(self, text: str) -> None:
+        """What goes on now, from any thread: the line below a terminal's bar, else a line of its own. "": nothing."""
+        if self.console.is_terminal:
+            if self._bars is not None:
+                self._bars.status = text
+        elif text:
+            self.say(text)
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -47,7 +59,7 @@ class Display:
         if not self.console.is_terminal:
             yield self._plain(what)
             return
-        with Progress(
+        with _Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -57,6 +69,7 @@ class Display:
             console=self.console,
         ) as progress:
             bar = progress.add_task(what, total=None, note="")
+            self._bars = progress
 
             def step(number: int, steps: int, note: str) -> None:
                 progress.update(bar, completed=number, total=steps)
@@ -76,3 +89,15 @@ class Display:
                 self.say(f"{what}: {number}/{steps}{' · ' + note if note else ''}")
 
         return step
+
+
+class _Bars(Progress):
+    """Bars, and a line below them."""
+
+    status = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Rich's hook: what is on the screen now."""
+        yield from super().get_renderables()
+        if self.status:
+            yield Text(self.status, style="dim")

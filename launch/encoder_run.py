@@ -79,11 +79,11 @@ def _instructions(world: World, config: EncoderRunConfig, without: Sequence[str]
     for group in without:
         if group not in groups:
             raise UserError(f"--without {group}: no such group; there are {', '.join(groups)}")
-    hidden = {task.instruction for task in tasks if group_of[task.id] in without}
+    hidden = {task.asked for task in tasks if group_of[task.id] in without}
     for task in tasks:
-        if task.instruction not in hidden:
+        if task.asked not in hidden:
             assert task.gold_tools
-            yield LabelledQuery(text=task.instruction, gold=task.gold_tools, group=group_of[task.id])
+            yield LabelledQuery(text=task.asked, gold=task.gold_tools, group=group_of[task.id])
 
 
 def _searches(run: Path, world: World) -> list[LabelledQuery]:

@@ -4,44 +4,56 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
 from envs.datasets.bfcl import WITH_GOLD_CALLS, Bfcl, read_bfcl
-from envs.datasets.bfcl_dialogues import BfclDialogues, read_dialogues
+from envs.datasets.bfcl_dialogues import read_dialogues
+from envs.datasets.bfcl_episodes import SPLIT, dialogue_tasks
 from envs.datasets.bfcl_files import VERSION, BfclFiles
+from envs.datasets.merged import DataSet
 from envs.datasets.seal_tools import read_seal_tools
 from envs.datasets.toolbench_training import read_toolbench_training
 from envs.datasets.toolrl import read_toolrl
 from envs.datasets.user_files import write_tasks
+from envs.executors.bfcl_state import load_classes
 from launch.display import new_console
 from retriever.base.errors import InfraError, UserError
 from retriever.base.files import existing_file
+from retriever.catalogue import Catalogue
 
 WHEEL = f"bfcl_eval-{VERSION}-py3-none-any.whl"
 SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
 _TIMEOUT_S = 600.0
 
 
-def fetch_bfcl(out: Path, *, wheel: Path | None = None) -> None:
+def fetch_bfcl(out: Path, *, wheel: Path | None = None, train_share: float = 0.0) -> None:
     """Write BFCL's open catalogue and its tasks to `out`, and print what is there.
 
-    Without `wheel` it is downloaded into `out`. Raises UserError, or InfraError when pip cannot download.
+    Without `wheel` it is downloaded into `out`. The dialogues' gold calls are run, on the classes in the wheel;
+    `train_share` of them become tasks of split train. Raises UserError, or InfraError when pip cannot download.
     """
-    files = BfclFiles(_checked(_download(out) if wheel is None else existing_file(wheel, what="--path")))
+    source = _checked(_download(out) if wheel is None else existing_file(wheel, what="--path"))
+    files = BfclFiles(source)
     bfcl, dialogues = read_bfcl(files), read_dialogues(files)
-    bfcl.catalogue.save(out / "tools.jsonl")
-    write_tasks(out / "tasks.jsonl", bfcl.tasks)
+    played = dialogue_tasks(dialogues, load_classes(source), train_share=train_share)
+    catalogue = Catalogue.of((*bfcl.catalogue, *played.catalogue))
+    catalogue.save(out / "tools.jsonl")
+    write_tasks(out / "tasks.jsonl", (*bfcl.tasks, *played.tasks))
     console = new_console()
-    console.print(_table(bfcl, dialogues))
-    console.print(
-        f"{out}: {len(bfcl.catalogue):,} tools, {len(bfcl.tasks):,} tasks of split test; use them with --data {out}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(_table(bfcl, {category: len(found) for category, found in dialogues.dialogues.items()}, played))
+    splits = Counter(task.split for task in (*bfcl.tasks, *played.tasks))
+    for line in (
+        *(f"{count:,} {reason}" for reason, count in played.left_out.items()),
+        f"{out}: {len(catalogue):,} tools, {splits['test']:,} tasks of split test; use them with --data {out}",
+        f"{splits[SPLIT]:,} dialogues of split {SPLIT}"
+        + (f" and {splits['train']:,} of split train" if train_share else "")
+        + f"; play them with the preset bfcl_dialogues, world.data={out} executor.bfcl={source}",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def write_data_set(name: str, path: Path, out: Path) -> None:
@@ -91,7 +103,7 @@ def _checked(wheel: Path) -> Path:
     return wheel
 
 
-def _table(bfcl: Bfcl, dialogues: BfclDialogues) -> Table:
+def _table(bfcl: Bfcl, dialogues: Mapping[str, int], played: DataSet) -> Table:
     table = Table("category", box=box.SIMPLE_HEAD)
     for name in ("records", "gold calls", "without values that fit the schema"):
         table.add_column(name, justify="right")
@@ -99,10 +111,11 @@ def _table(bfcl: Bfcl, dialogues: BfclDialogues) -> Table:
     for category, counts in bfcl.counts().items():
         written = "yes" if category in WITH_GOLD_CALLS else "no: a task only beside its own functions"
         table.add_row(category, *(f"{count:,}" for count in counts.values()), written)
-    for category, found in dialogues.dialogues.items():
-        calls = sum(len(turn.gold) for dialogue in found for turn in dialogue.turns)
-        table.add_row(category, f"{len(found):,}", f"{calls:,}", "", "no: dialogues (envs/datasets/bfcl_dialogues.py)")
+    for category, count in dialogues.items():
+        tasks = [task for task in played.tasks if category in task.tags]
+        calls = sum(len(task.gold_calls or ()) for task in tasks)
+        table.add_row(category, f"{count:,}", f"{calls:,}", "", f"{len(tasks):,}")
     table.add_section()
-    records = sum(map(len, bfcl.records.values())) + sum(map(len, dialogues.dialogues.values()))
-    table.add_row("in all", f"{records:,}", "", "", f"{len(bfcl.tasks):,}")
+    records = sum(map(len, bfcl.records.values())) + sum(dialogues.values())
+    table.add_row("in all", f"{records:,}", "", "", f"{len(bfcl.tasks) + len(played.tasks):,}")
     return table

@@ -58,6 +58,12 @@ def grpo(run: RunFolder) -> None:
         stages.display.say(stages.grpo(stages.start_path))
 
 
+def collect(run: RunFolder) -> None:
+    """Rollouts of model.path alone."""
+    with _stages(run) as (stages, _):
+        stages.display.say(str(stages.collect(stages.start_path)))
+
+
 def evaluate(run: RunFolder) -> None:
     """Evaluate model.path; writes summary.json with the stage `model`."""
     with _stages(run) as (stages, clock):

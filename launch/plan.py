@@ -24,6 +24,7 @@ STAGES = {
     "sft": "world, expert, SFT",
     "grpo": "world, GRPO from model.path",
     "eval": "world, evaluation of model.path",
+    "rollouts collect": "world, GRPO's generation batches played by model.path and recorded",
 }
 EXPERT_TOKENS = 260  # sampled by the policy in one expert episode, both phases; measured on the embedded world
 TURNS = 5  # of a typical episode: two searches, a selection, a call, an answer
@@ -80,7 +81,9 @@ def _token_lines(command: str, config: RunConfig) -> Iterator[str]:
     grpo, sampled = config.grpo, config.rollout.max_new_tokens
     if command in ("quickstart", "study", "sft"):
         yield f"SFT        about {_amount(config.sft.tasks * config.sft.epochs * EXPERT_TOKENS)} trained tokens"
-    if command in ("quickstart", "study", "grpo"):
+    if grpo.records is not None and command in ("quickstart", "study", "grpo"):
+        yield f"GRPO       {grpo.max_steps} batches recorded in {grpo.records}; none is played"
+    elif command in ("quickstart", "study", "grpo", "rollouts collect"):
         episodes = grpo.max_steps * grpo.tasks_per_batch * grpo.group_size
         turns = config.env.max_search_rounds + 1 + config.env.max_calls + 1
         yield (

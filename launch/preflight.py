@@ -18,10 +18,12 @@ from launch.plan import launched_ranks
 from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
-from train.config import zero_stage
+from rollout.batch_files import record_files
+from train.config import check_enough, zero_stage
 
 TRAINS = frozenset({"quickstart", "study", "sft", "grpo"})
 USES_GRPO = TRAINS - {"sft"}
+COLLECT = "rollouts collect"
 EVALUATES = frozenset({"quickstart", "study", "eval"})
 
 
@@ -32,14 +34,33 @@ def preflight(command: str, config: RunConfig) -> None:
     if command in USES_GRPO:
         zero_stage(config.grpo.deepspeed)
         config.check_trainable()
-        config.check_placement(ranks=launched_ranks())
+        _check_records(config)
+        if not _reads_records_alone(command, config):
+            config.check_placement(ranks=launched_ranks())
+    if command == COLLECT:
+        if config.grpo.records is not None:
+            raise UserError(f"grpo.records={config.grpo.records} is trained on, and nothing here is; leave it out")
+        config.check_playable()
     _check_splits(config, tuple(_wanted_splits(command, config)))
-    _check_executor(config)
+    if not _reads_records_alone(command, config):
+        _check_executor(config)
+
+
+def _reads_records_alone(command: str, config: RunConfig) -> bool:
+    """Is nothing played at all?"""
+    return command == "grpo" and config.grpo.records is not None
+
+
+def _check_records(config: RunConfig) -> None:
+    """Are there as many recorded batches as GRPO is to train on? They are opened when their turn comes."""
+    if config.grpo.records is not None:
+        check_enough(record_files(config.grpo.records), config.grpo)
 
 
 def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:
     yield from config.evaluation.splits if command in EVALUATES else ()
-    yield from ("train",) if command in TRAINS else ()
+    plays = command in TRAINS | {COLLECT} and not _reads_records_alone(command, config)
+    yield from ("train",) if plays else ()
 
 
 def _check_executor(config: RunConfig) -> None:

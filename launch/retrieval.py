@@ -79,7 +79,7 @@ def evaluate(planned: Sequence[Trial], *, by: str, out: Path | None) -> None:
     world = build_world(config.world)
     tasks = world.tasks(config.split, config.max_queries, config.seed)
     queries = [
-        LabelledQuery(text=task.instruction, gold=task.gold_tools, group=(*task.tags, task.split)[0])
+        LabelledQuery(text=task.asked, gold=task.gold_tools, group=(*task.tags, task.split)[0])
         for task in tasks
         if task.gold_tools
     ]

@@ -27,6 +27,11 @@ COMMANDS = {
     "tasks make": "tasks from your own tools, each gold call executed",
     "tasks fetch": "a public data set as tools.jsonl and tasks.jsonl, for --data",
     "records import": "StableToolBench's cache of tool responses as a record to replay",
+    "rollouts show": "recorded episodes of a run, listed or turn by turn",
+    "rollouts replay": "recorded tokens through the real tools again, and through a model: what is no longer the same",
+    "rollouts rescore": "rewards and advantages of recorded rollouts under other weights; needs no model",
+    "rollouts collect": "rollouts alone: what GRPO would begin with, played and recorded, nothing trained",
+    "rollouts train": "GRPO alone, on recorded rollouts in place of played ones",
     "retriever eval": "how well searching with the task's own words finds its tools, by group, with intervals",
     "retriever train": "fine-tune the encoder on queries with gold tools, or on a run's own searches",
     "retriever serve": "search over a catalogue by HTTP, for many workers",
@@ -38,7 +43,7 @@ COMMANDS = {
 
 _USERS_TO_MEND = frozenset(
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+    for name in ("EACCES", "EDQUOT", "EFBIG", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
 )
 
 

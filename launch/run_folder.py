@@ -98,15 +98,15 @@ def folder_state(config: RunConfig) -> str:
     return "finished" if manifest["status"] == "finished" else "interrupted; --resume goes on with it"
 
 
-def read_run(folder: str | Path) -> RunFolder:
-    """An earlier run, to read from. Raises UserError when the folder holds none."""
+def read_run(folder: str | Path, overrides: Sequence[str] = ()) -> RunFolder:
+    """An earlier run, to read from, `overrides` over its config. Raises UserError when the folder holds none."""
     path = Path(folder).expanduser()
     manifest = _manifest(path)
     if manifest is None:
         raise UserError(
             f"no run at {path} (it has no {MANIFEST}); give the folder that a run made, e.g. runs/quickstart"
         )
-    config = from_dict(RunConfig, manifest["config"], source=str(path / MANIFEST))
+    config = from_dict(RunConfig, manifest["config"], source=str(path / MANIFEST), overrides=overrides)
     return RunFolder(path=path, config=config, resumed=False)
 
 

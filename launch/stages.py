@@ -10,8 +10,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,15 @@ from envs.dialects import DIALECTS
 from envs.types import StopReason, Task
 from envs.worlds.world import World, build_world
 from launch.display import Display
+from launch.rollout_log import RolloutLog
+from launch.watching import watching
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever
+from retriever.search import Retriever
+from rollout.batch_files import FOLDER, Played, batch_number, batches_in, record_files
 from rollout.collect import Collector, refuse_losses
 from rollout.config import GroupPlan
 from rollout.engine import ScriptedEngine
@@ -32,7 +37,6 @@ from rollout.expert import Expert
 from rollout.policy import load_model, load_tokenizer, load_trainable, merged, trainable
 from rollout.pool import Pool
 from rollout.ray_pool import RayPool
-from rollout.records import RecordWriter
 from rollout.renderer import Renderer
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import weight_update
@@ -43,14 +47,14 @@ from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
 from train.grpo import DecoupledGrpoTrainer
 from train.nano.base import base_path
-from train.objectives import ScoredGroup, decoupled_groups
+from train.objectives import decoupled_groups
+from train.recorded_source import RecordedSource
 from train.sft import run_sft, sft_segments
 from train.source import BatchSource, RolloutSource, updates_per_batch
-from train.tracking import EpisodeLog, Tracker, read_metrics
+from train.tracking import Tracker, read_metrics
 
 TRAINED = "trained.json"  # written last into a finished checkpoint folder
 BATCH_SECONDS = ("time/generation_s", "time/gap_s", "time/update_")  # metrics that add up to a generation batch's time
-SAMPLE_EPISODES = 3
 
 
 class Stages:
@@ -60,8 +64,12 @@ class Stages:
         self.config, self.folder, self.display, self.tracker = config, folder, display, tracker
         self.world: World = build_world(config.world)
         self.start_path = base_path() if config.model.path == "nano" else config.model.path
-        self.retriever = build_retriever(config.retriever, self.world.catalogue)
         self._pool: tuple[str, Pool] | None = None
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """What is searched here; the workers have their own. Built when it is first asked for."""
+        return build_retriever(self.config.retriever, self.world.catalogue)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
@@ -71,8 +79,15 @@ class Stages:
         for split in self.config.evaluation.splits:
             path = evaluation_path(self.folder, stage, split)
             if not path.is_file():
-                rollouts = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
-                write_evaluation(path, rollouts, [self._rewards(found) for found in rollouts])
+                rollouts, weights = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
+                played = Played(
+                    batch=None,
+                    seed=self.config.seed,
+                    temperature=0.0,
+                    weights=weights,
+                    catalogue=self.world.catalogue.content_hash,
+                )
+                write_evaluation(path, rollouts, [self._rewards(found) for found in rollouts], played)
             found = read_scores(path)
             if not self.config.executes:  # no episode could pass, and none failed to
                 found = [replace(score, metrics={**score.metrics, "pass_rate": None}) for score in found]
@@ -97,14 +112,16 @@ class Stages:
         groups = decoupled_groups(rollouts, self.config.reward, self.world.catalogue)
         return {group.objective.value: asdict(row.reward) for group in groups for row in group.rows}
 
-    def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
+    def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> tuple[list[TaskRollouts], str]:
+        """What the policy did, and the hash of its weights."""
         config = self.config
         model = load_model(model_path, config.model)  # before any worker tries, who could tell less well what is wrong
         pool = self.pool(model_path)
-        pool.push(weight_update(0, trainable(model)))
+        weights = weight_update(0, trainable(model))
+        pool.push(weights)
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
-        with self.display.bar(what, len(tasks)) as advance:
+        with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
         refuse_losses(rollouts, config.rollout, what=what)
         episodes = [trajectory for found in rollouts for trajectory in (*found.retrieval, *found.executions)]
@@ -112,7 +129,7 @@ class Stages:
             self.display.say(
                 f"{what}: {len(lost)} of {len(episodes)} lost to failures of ours; first: {lost[0].failure}"
             )
-        return rollouts
+        return rollouts, weights.content_hash
 
     # --- the cold start ----------------------------------------------------------------------------------------------
 
@@ -215,7 +232,9 @@ class Stages:
         elif forgotten:
             self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
-        with self.display.steps("GRPO") as step:
+        plays = first and config.grpo.records is None
+        watched = watching(self.pool(start), self.display) if plays else nullcontext()
+        with self.display.steps("GRPO") as step, watched:
 
             def log(number: int, metrics: Any) -> None:
                 self.tracker.log("rl", number, metrics)
@@ -224,7 +243,7 @@ class Stages:
             trainer = DecoupledGrpoTrainer(
                 model=model,
                 tokenizer=tokenizer,
-                source=self._source(start) if first else None,
+                source=self._source(start, tokenizer, model) if first else None,
                 config=config.grpo,
                 temperature=config.rollout.temperature,
                 out=checkpoints,
@@ -246,12 +265,50 @@ class Stages:
             save_policy(fresh, tokenizer, out, seconds=sum(row.get(key, 0.0) for row in batches for key in parts))
         return str(out)
 
-    def _source(self, start: str) -> BatchSource:
+    def collect(self, start: str) -> Path:
+        """The generation batches of GRPO as the policy at `start` plays them, recorded and not trained on.
+
+        The first is the very one that GRPO begins with. A batch whose file is there is not played again.
+        """
+        config, folder = self.config, self.folder / FOLDER
+        done = max((number for path in batches_in(folder) if (number := batch_number(path))), default=0)
+        self.tracker.truncate_from("collect", done + 1)
+        if done:
+            self.display.say(f"{min(done, config.grpo.max_steps)} of {config.grpo.max_steps} batches are recorded")
+        weights = weight_update(0, trainable(load_model(start, config.model)))
+        source = self._rollout_source(start)
+        with self.display.steps("collecting batches") as step, watching(self.pool(start), self.display):
+            for index in range(done, config.grpo.max_steps):
+                metrics = source.batch(index, weights).metrics
+                self.tracker.log("collect", index + 1, metrics)
+                step(index + 1, config.grpo.max_steps, reward_line(metrics))
+        return folder
+
+    def _source(self, start: str, tokenizer: Any, model: Any) -> BatchSource:
+        """Where the batches of GRPO come from: records where `grpo.records` names some, else the workers."""
         config = self.config
-        source = RolloutSource(
+        if config.grpo.records is None:
+            return ahead(self._rollout_source(start), config.grpo)
+        return RecordedSource(
+            record_files(config.grpo.records),
+            renderer=Renderer(tokenizer, DIALECTS[config.env.dialect]),
+            vocabulary=model.get_input_embeddings().num_embeddings,
+            model=start,
+            rollout=config.rollout,
+            rewards=config.reward,
+            config=config.grpo,
+            catalogue=self.world.catalogue,
+            say=self.display.say,
+        )
+
+    def _rollout_source(self, start: str) -> RolloutSource:
+        config = self.config
+        return RolloutSource(
             pool=self.pool(start),
             tasks=lambda batch: self.world.tasks(
-                "train", config.grpo.tasks_per_batch, derive_seed(config.seed, "grpo", batch)
+                "train",
+                config.grpo.tasks_per_batch + config.grpo.extra_tasks,  # more of them begin with the same ones
+                derive_seed(config.seed, "grpo", batch),
             ),
             sampling=Sampling(temperature=config.rollout.temperature, max_new_tokens=config.rollout.max_new_tokens),
             rollout=config.rollout,
@@ -260,24 +317,8 @@ class Stages:
             seed=config.seed,
             hidden=self.world.unseen_tools,
             catalogue=self.world.catalogue,
-            listener=self._record,
+            listener=RolloutLog(self.folder, config, self.world.catalogue),
         )
-        return ahead(source, config.grpo)
-
-    def _record(self, batch: int, groups: Sequence[ScoredGroup]) -> None:
-        """Every rollout of a batch to its own file; a few, now and then, as readable text."""
-        path = self.folder / "rollouts" / f"batch-{batch + 1:06d}.jsonl.gz"
-        path.unlink(missing_ok=True)  # of an attempt that was interrupted after it
-        log = EpisodeLog(self.folder / "episodes.log", every=self.config.tracking.episodes_logged_every)
-        shown = 0
-        with RecordWriter(path) as writer:
-            for group in groups:
-                for row in group.rows:
-                    reward = {"objective": group.objective.value, "advantage": row.advantage, **asdict(row.reward)}
-                    writer.write(row.trajectory, {"reward": reward})
-                    if log.due(batch) and shown < SAMPLE_EPISODES and row.trajectory.executed:
-                        log.write("rl", batch + 1, row.trajectory, reward)
-                        shown += 1
 
     # --- workers -----------------------------------------------------------------------------------------------------
 

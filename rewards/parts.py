@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from envs.types import Phase, StopReason, ToolStatus
 from retriever.catalogue import Catalogue
 from retriever.metrics import ndcg_at_k
-from rewards.answers import answer_score
 from rewards.ast_rules import ast_verdict
 from rewards.calls import call_match
 from rewards.config import ExecutionWeights, RetrievalWeights
 from rewards.forged import forged_observations
+from rewards.outcome import outcome
 from rewards.provenance import provenance, traced_share
 from rollout.types import Trajectory, Turn
 
@@ -58,7 +58,8 @@ def execution_reward(trajectory: Trajectory, weights: ExecutionWeights, catalogu
     - format: as for retrieval;
     - grounding: share of the calls that name a selected tool with arguments valid by its schema; 0 without calls;
     - call_match: ToolRL's correctness against the gold calls;
-    - answer: what the task's checker says, or 1 when the answer check holds;
+    - answer: what the task's checker says, or 1 when the answer check holds; of a dialogue, the share of its requests
+      that are rightly met (rewards/outcome.py);
     - schema: of the calls of known, selected tools, the share whose arguments are valid by the tool's schema;
     - toolset: share of the calls that name a selected tool; 0 without calls;
     - provenance: share of the argument values that can be traced (rewards/provenance.py);
@@ -77,7 +78,7 @@ def execution_reward(trajectory: Trajectory, weights: ExecutionWeights, catalogu
         "format": float(trajectory.format_ok(Phase.EXECUTION)),
         "grounding": grounded / len(results) if results else 0.0,
         "call_match": None,
-        "answer": answer_score(trajectory.answer, task),
+        "answer": outcome(trajectory),
         "schema": valid / len(named) if named else None,
         "toolset": len(named) / len(results) if results else 0.0,
         "provenance": _provenance(trajectory, catalogue),
@@ -109,6 +110,7 @@ def _provenance(trajectory: Trajectory, catalogue: Catalogue | None) -> float | 
             parameters = catalogue[result.call.name].parameters if catalogue is not None and known else {}
             traced.append(provenance(result.call, sources, parameters))
         sources += [result.text for result in results if result.status is ToolStatus.OK]
+        sources += [turn.observation.request or ""]
     return traced_share(traced)
 
 

@@ -51,7 +51,9 @@ class RolloutConfig:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
-    deterministic: bool = True  # rows and cache lengths padded, so that tokens do not depend on batch neighbours
+    deterministic: bool = True  # on the CPU: passes are padded so that tokens do not depend on batch neighbours
+    # What is ours to answer for: while a call is out, whose tool has env.call_timeout_s, both stand still.
+    turn_timeout_s: float = 180.0  # from the request to the observation; a retriever's service is waited for for 120
     episode_timeout_s: float = 300.0
     infra_retries: int = 1  # whole-episode retries after a failure of ours
     max_lost_share: float = 0.1  # of a batch's episodes; more of them lost to failures of ours stop the run
@@ -70,7 +72,10 @@ class RolloutConfig:
         for name in ("gpus_per_worker", "infra_retries", "kv_cache_gb"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
-        for name, example in (("episode_timeout_s", 300), ("heartbeat_timeout_s", 120), ("start_timeout_s", 600)):
+        for name, example in (
+            *(("turn_timeout_s", 180), ("episode_timeout_s", 300)),
+            *(("heartbeat_timeout_s", 120), ("start_timeout_s", 600)),
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is not positive and finite; give e.g. {example}")
         self._check_devices()

@@ -95,8 +95,8 @@ class RayPool:
         return [result for result in rollouts if result is not None]
 
     def statuses(self) -> list[RolloutStatus]:
-        """See `Pool`."""
-        return self._workers.statuses
+        """See `Pool`. Of a worker that does not answer, what it said last."""
+        return [] if self._closing.is_set() else self._workers.statuses()
 
     def close(self) -> None:
         """See `Pool`. Again, nothing: by then the process may have another cluster."""

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 2.0  # between two questions to a worker
 _STEP_S = 1.0  # at most, of one `step`
+_STATUS_S = 1.0  # for everybody's answer
 _DEATHS = 4  # in a row for each worker without any call finished, before the run gives up
 
 
@@ -73,9 +74,13 @@ class RayWorkers:
         """Whether at least one is ready, and every other one is still on its way for the first time."""
         return bool(self.ready) and not any(worker.met and worker.joining is not None for worker in self._workers)
 
-    @property
     def statuses(self) -> list[RolloutStatus]:
-        """What each said last."""
+        """What each says, or said last; may be asked from any thread."""
+        asked = {worker.actor.status.remote(): worker for worker in self._workers if worker.joining is None}
+        answered = self._ray.wait(list(asked), num_returns=len(asked), timeout=_STATUS_S)[0] if asked else []
+        for reference in answered:
+            with suppress(self._ray.exceptions.RayError):  # it died: a step finds out
+                asked[reference].status = self._ray.get(reference)
         return [worker.status for worker in self._workers if worker.status is not None]
 
     def process_ids(self) -> list[int]:

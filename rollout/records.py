@@ -12,7 +12,7 @@ import os
 import tempfile
 import types
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 from retriever.base.errors import DataError
-from retriever.base.files import existing_file
+from retriever.base.files import existing_file, write_lines
 from rollout.types import Trajectory
 
 FORMAT = 1
@@ -100,6 +100,18 @@ class RecordReader:
                     f"not a rollout record ({reason}); delete this line", path=self._path, line=number
                 ) from None
         self.torn = lines.torn
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """All of `records` to a new .jsonl or .jsonl.gz file in place of what is there, or nothing at all.
+
+    A .gz is one member, for what its records share (prompts, tasks) is then written once. Raises OSError that names
+    `path`, on a full disk say; whatever file was there before stays whole.
+    """
+    try:
+        write_lines(path, (_line(record).decode().rstrip("\n") for record in records))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_records(path: str | Path) -> Iterator[Trajectory]:

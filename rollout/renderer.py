@@ -41,6 +41,10 @@ class Renderer:
         """What follows a completion that ended with the end-of-turn token."""
         return self._encode(["\n", *_frame("user", self.dialect.observation(texts)), START, "assistant\n"])
 
+    def request_ids(self, text: str) -> tuple[int, ...]:
+        """What a dialogue's user says next, in place of an observation."""
+        return self._encode(["\n", *_frame("user", [text]), START, "assistant\n"])
+
     def completion_ids(self, message: PolicyMessage) -> tuple[int, ...]:
         """What a policy that writes `message` would have sampled, the end-of-turn token included."""
         return self._encode([*self.dialect.write(message), END])

@@ -9,6 +9,7 @@ Not here: the passes (`forward_passes`), the cache (`row_cache`), the draw (`sam
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -48,6 +49,8 @@ class _Job:
     donor: "_Donor | None" = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    asked: float = field(default_factory=time.perf_counter)
+    queue_s: float = 0.0
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -81,6 +84,8 @@ class TransformersEngine:
         self._model = model.eval()
         self._stop_ids = frozenset(stop_ids)
         self._config, self._decode = config, decode
+        # A GPU's kernels promise nothing of the kind, whatever is padded.
+        self._deterministic = config.deterministic and next(model.parameters()).device.type == "cpu"
         rows = rows_that_fit(
             model.config.get_text_config(),
             max_rows=config.max_concurrent,
@@ -92,7 +97,7 @@ class TransformersEngine:
             model,
             rows=rows,
             length=config.max_context,
-            deterministic=config.deterministic,
+            deterministic=self._deterministic,
             graphs=config.cuda_graphs,
         )
         self._rows = [_Row(index) for index in range(rows)]
@@ -190,6 +195,7 @@ class TransformersEngine:
             if row is None or row.job is not None:  # none free, or a session that was asked twice at a time
                 waiting.append(job)
                 continue
+            job.queue_s = round(time.perf_counter() - job.asked, 4)
             kept = _common(row.ids, job.prompt)
             del row.ids[kept:]
             row.prefilled = min(row.prefilled, kept)
@@ -205,7 +211,7 @@ class TransformersEngine:
     def _row_for(self, job: _Job) -> _Row | None:
         """A row for a new context: the one that holds most of it already, or one to copy into; None while all work."""
         free = [row for row in self._rows if row.session is None and row.job is None]
-        idle = [] if free or self._config.deterministic else [row for row in self._rows if row.job is None]
+        idle = [] if free or self._deterministic else [row for row in self._rows if row.job is None]
         if not free and not idle:
             return None  # deterministic: what a context reads never depends on who else is there, so none gives way
         if not free:
@@ -232,7 +238,7 @@ class TransformersEngine:
         coming = row.job.prompt if row.job is not None else row.ids
         common = _common(coming, prompt)
         # A decode step may round otherwise than a prefill: whether a neighbour had decoded a token must not be seen.
-        return min(common, self._prefilled_by(row)) if self._config.deterministic else common
+        return min(common, self._prefilled_by(row)) if self._deterministic else common
 
     def _prefilled_by(self, row: _Row) -> int:
         if row.job is not None and row.prefilled == len(row.ids):
@@ -289,7 +295,7 @@ class TransformersEngine:
         """Copy what the donor holds; False: it is still being prefilled, and is waited for."""
         if (donor := job.donor) is None:
             return True
-        held = donor.row.ids[: donor.row.prefilled] if self._config.deterministic else donor.row.ids
+        held = donor.row.ids[: donor.row.prefilled] if self._deterministic else donor.row.ids
         common = min(donor.tokens, _common(held, job.prompt))
         if common < donor.tokens and donor.job is not None and donor.job in self._prefilling:
             return False
@@ -343,7 +349,11 @@ class TransformersEngine:
         assert job.row is not None
         job.row.job = None
         completion = Completion(
-            ids=tuple(job.ids), logprobs=tuple(job.logprobs), finish=finish, policy_version=self.policy_version
+            ids=tuple(job.ids),
+            logprobs=tuple(job.logprobs),
+            finish=finish,
+            policy_version=self.policy_version,
+            queue_s=job.queue_s,
         )
         if not job.done.done():
             job.done.set_result(completion)

@@ -1,6 +1,6 @@
 """What a rollout leaves behind: completions, turns, trajectories, groups. Immutable; token ids are the truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from envs.types import Observation, Phase, PolicyMessage, SearchRecord, StopReason, Task, ToolResult
@@ -42,6 +42,7 @@ class Completion:
     logprobs: tuple[float, ...]  # nats, log_softmax(logits / temperature) of the behaviour policy, one per id
     finish: FinishReason
     policy_version: int
+    queue_s: float = field(default=0.0, compare=False)  # from the request until the engine began with it
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.logprobs)
@@ -58,6 +59,9 @@ class Turn:
     text: str  # the completion decoded, for people; never tokenised again
     message: PolicyMessage
     observation: Observation
+    # what a clock said makes no two turns different
+    generation_s: float = field(default=0.0, compare=False)  # from the request to the completion, its queue_s included
+    tool_s: float = field(default=0.0, compare=False)  # from there to the observation: searches, or calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +120,24 @@ class TaskRollouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutStatus:
-    """What one worker is doing, and what it has done since it was started."""
+    """What one worker is doing, and what it has done since it was started. Each phase that is played is an episode."""
 
     policy_version: int
+    worker: str = ""  # host and process: one that was restarted is another
+    # the engine's
     running: int = 0  # requests that decode
     waiting: int = 0  # requests that wait for a place in the engine
     prefilled_tokens: int = 0
     decoded_tokens: int = 0
     cached_tokens: int = 0  # of contexts that were asked to go on: keys and values that were there already
+    # the collector's
+    episodes_running: int = 0
+    episodes_waiting: int = 0  # for a place among `rollout.max_concurrent`
+    episodes_finished: int = 0
+    episodes_retried: int = 0  # plays that a failure of ours spoilt, and that were begun again
+    episodes_lost: int = 0  # of those finished: spoilt once more, and given up
+    gate_judged: int = 0  # retrieval phases
+    gate_passed: int = 0
+    queue_s: float = 0.0  # of all turns so far: waiting for the engine
+    decode_s: float = 0.0  # … being generated, prefill included
+    tool_s: float = 0.0  # … from the completion to the observation

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -84,7 +85,12 @@ class RolloutWorker:
 
     async def status(self) -> RolloutStatus:
         """What it is doing; answered within an engine step, also while it collects."""
-        return self._engine.status()
+        return self.status_now()
+
+    def status_now(self) -> RolloutStatus:
+        """`status`, for who is in the same process."""
+        status = self._collector.counts.added_to(self._engine.status())
+        return replace(status, worker=f"{socket.gethostname()}:{os.getpid()}")
 
     async def process_id(self) -> int:
         """The worker's process, for those who watch it or kill it."""
@@ -113,7 +119,7 @@ class LocalPool:
 
     def statuses(self) -> list[RolloutStatus]:
         """See `Pool`."""
-        return [asyncio.run(self._worker.status())]
+        return [self._worker.status_now()]
 
     def close(self) -> None:
         """See `Pool`."""

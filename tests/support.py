@@ -93,7 +93,7 @@ class MadeUpPool:
         return asyncio.run(self.collector.collect(tasks, plan, sampling=sampling, seed=seed))
 
     def statuses(self) -> list[RolloutStatus]:
-        return [self.engine.status()]
+        return [self.collector.counts.added_to(self.engine.status())]
 
     def close(self) -> None:
         pass

@@ -1,6 +1,7 @@
 """Advantages by hand: which rows share a baseline, and what each objective trains."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 from statistics import mean, stdev
 
@@ -141,10 +142,10 @@ def executed(parent: Trajectory, answer: str, stop: StopReason = StopReason.ANSW
 ONE = retrieved(0, "add")  # precision 1
 TWO = retrieved(1, "add", "b")  # precision 1/2
 NONE = retrieved(2, "b")  # precision 0, closed out by the gate
-BROKEN = retrieved(3, stop=StopReason.INFRA_FAILURE)
+BROKEN = replace(retrieved(3, stop=StopReason.INFRA_FAILURE), failure="the worker died")
 
 
-def rollouts(*executions: Trajectory, retrieval: tuple[Trajectory, ...] = (ONE, TWO, NONE, BROKEN)) -> TaskRollouts:
+def rollouts(*executions: Trajectory, retrieval: tuple[Trajectory, ...] = (ONE, TWO, NONE)) -> TaskRollouts:
     return TaskRollouts(task=TASK, retrieval=retrieval, executions=executions)
 
 
@@ -154,8 +155,8 @@ def advantages(group: ScoredGroup) -> list[float | None]:
 
 def test_each_objective_has_its_own_group_and_baseline() -> None:
     retrieval, execution = decoupled_groups(rollouts(executed(ONE, "4"), executed(TWO, "3")), WEIGHTS)
-    assert [row.reward.total for row in retrieval.rows] == [1.0, 0.5, 0.0, None]
-    assert advantages(retrieval) == pytest.approx([1.0, 0.0, -1.0, None])
+    assert [row.reward.total for row in retrieval.rows] == [1.0, 0.5, 0.0]
+    assert advantages(retrieval) == pytest.approx([1.0, 0.0, -1.0])
     assert [row.reward.total for row in execution.rows] == [0.0, 1.0]
     assert advantages(execution) == pytest.approx([-1 / sqrt(2), 1 / sqrt(2)])
     # A row at its group's mean is trained with advantage 0: its tokens count in the loss's denominator.
@@ -174,7 +175,7 @@ def test_each_objective_has_its_own_group_and_baseline() -> None:
         ([], []),
         ([executed(ONE, "3")], [0.0]),
         ([executed(ONE, "3"), executed(TWO, "3")], [0.0, 0.0]),
-        ([executed(ONE, "3"), executed(TWO, "4", stop=StopReason.INFRA_FAILURE)], [0.0, None]),
+        ([executed(ONE, "3"), executed(TWO, "4", stop=StopReason.INFRA_FAILURE)], [None, None]),
     ],
     ids=["no survivor", "one survivor", "all alike", "one of two broken"],
 )
@@ -198,41 +199,73 @@ def test_when_all_survive_all_are_compared() -> None:
 
 def test_coupled_is_one_group_of_whole_trajectories() -> None:
     group = coupled_group(rollouts(executed(ONE, "4"), executed(TWO, "3")), WEIGHTS)
-    assert [row.trajectory.id for row in group.rows] == ["t/x0", "t/x1", "t/2", "t/3"]
+    assert [row.trajectory.id for row in group.rows] == ["t/x0", "t/x1", "t/2"]
     # Sums: 1 + 0, 1/2 + 1, 0 + 0 for what was not executed. Mean 5/6, std √((1/36 + 16/36 + 25/36) / 2) = √21 / 6.
-    assert [row.reward.total for row in group.rows] == [1.0, 1.5, 0.0, None]
-    assert advantages(group) == pytest.approx([1 / sqrt(21), 4 / sqrt(21), -5 / sqrt(21), None])
+    assert [row.reward.total for row in group.rows] == [1.0, 1.5, 0.0]
+    assert advantages(group) == pytest.approx([1 / sqrt(21), 4 / sqrt(21), -5 / sqrt(21)])
     assert group.rows[0].reward.parts["execution_answer"] == 0.0
     assert group.rows[1].reward.parts["retrieval_precision"] == 0.5
     assert "execution_answer" not in group.rows[2].reward.parts  # it was not wrong, it was not given
     # One advantage for the tokens of both phases.
     found = [(segment.ids, max(segment.advantages, key=abs)) for segment in group.segments()]
-    one, two, none = advantages(group)[:3]
+    one, two, none = advantages(group)
     assert found == [((0, 1, 2), one), ((0, 3, 4, 5), one), ((0, 1, 2), two), ((0, 3, 4, 5), two), ((0, 1, 2), none)]
     assert {segment.objective for segment in group.segments()} == {Objective.COUPLED}
 
 
-def test_coupled_rows_that_we_broke_are_out_in_either_phase() -> None:
-    group = coupled_group(rollouts(executed(ONE, "3", stop=StopReason.INFRA_FAILURE), executed(TWO, "3")), WEIGHTS)
-    assert [row.reward.total for row in group.rows] == [None, 1.5, 0.0, None]
-    assert advantages(group) == pytest.approx([None, 1 / sqrt(2), -1 / sqrt(2), None])
+WHOLE = (executed(ONE, "4"), executed(TWO, "3"))
+HALF = (
+    executed(ONE, "4"),
+    replace(executed(TWO, "3", stop=StopReason.INFRA_FAILURE), failure="its server died"),
+)
+
+
+def test_a_group_with_a_lost_episode_is_recorded_and_not_trained() -> None:
+    broken = rollouts(*WHOLE, retrieval=(ONE, TWO, NONE, BROKEN))
+    retrieval, execution = decoupled_groups(broken, WEIGHTS)
+    assert (retrieval.lost, retrieval.informative, retrieval.segments()) == ("t/3: the worker died", False, [])
+    # what the others earned is kept, and compared with nothing
+    assert [row.reward.total for row in retrieval.rows] == [1.0, 0.5, 0.0, None]
+    assert advantages(retrieval) == [None] * 4
+    # A retrieval that was lost is no survivor: every survivor's execution is there.
+    assert execution.lost is None
+    assert len(execution.segments()) == 2
+
+    retrieval, execution = decoupled_groups(rollouts(*HALF), WEIGHTS)
+    assert (execution.lost, execution.segments()) == ("t/x1: its server died", [])
+    assert advantages(execution) == [None, None]
+    assert retrieval.lost is None
+    assert len(retrieval.segments()) == 3  # they were whole, whatever became of what follows
+
+
+@pytest.mark.parametrize("broken", [rollouts(*HALF), rollouts(*WHOLE, retrieval=(ONE, TWO, BROKEN))])
+def test_a_coupled_group_is_dropped_for_a_loss_in_either_phase(broken: TaskRollouts) -> None:
+    group = coupled_group(broken, WEIGHTS)
+    assert group.lost is not None
+    assert advantages(group) == [None, None, None]
+    assert group.segments() == []
 
 
 def test_metrics_of_groups() -> None:
     retrieval, execution = decoupled_groups(rollouts(executed(ONE, "4"), executed(TWO, "3")), WEIGHTS)
     metrics = group_metrics([retrieval])
-    assert metrics["rows/retrieval"] == 4
-    assert metrics["rows/retrieval_infra_failures"] == 1
+    assert metrics["rows/retrieval"] == 3
+    assert metrics["rows/retrieval_infra_failures"] == 0
     assert metrics["groups/retrieval_uninformative"] == 0
     assert metrics["reward/retrieval"] == 0.5
     assert metrics["reward/retrieval/recall"] == pytest.approx(2 / 3)
     assert metrics["advantage/retrieval_mean_abs"] == pytest.approx(2 / 3)
     assert metrics["advantage/retrieval_max_abs"] == 1.0
+    lost, _ = decoupled_groups(rollouts(retrieval=(ONE, TWO, NONE, BROKEN)), WEIGHTS)
+    metrics = group_metrics([retrieval, lost])
+    assert metrics["rows/retrieval_infra_failures"] == 1
+    assert metrics["groups/retrieval_dropped"] == metrics["groups/retrieval_uninformative"] == 0.5
     empty = decoupled_groups(rollouts(), WEIGHTS)[1]
     assert group_metrics([execution, empty])["groups/execution_uninformative"] == 0.5
     assert group_metrics([empty]) == {
         "rows/execution": 0.0,
         "rows/execution_infra_failures": 0.0,
         "groups/execution_uninformative": 1.0,
+        "groups/execution_dropped": 0.0,
     }
     assert group_metrics([]) == {}

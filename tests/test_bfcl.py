@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,12 @@ import pytest
 
 from envs.datasets.bfcl import NO_CALL, SOME_CALL, WITH_GOLD_CALLS, Bfcl, concrete, read_bfcl
 from envs.datasets.bfcl_dialogues import MULTI_TURN, STATEFUL, BfclDialogue, BfclDialogues, read_dialogues
+from envs.datasets.bfcl_episodes import SPLIT, dialogue_task, dialogue_tasks
 from envs.datasets.bfcl_files import BfclFiles
 from envs.datasets.user_files import read_tasks
-from envs.executors.bfcl_state import BfclStateBackend, load_classes, state_differences
+from envs.executors.bfcl_state import BfclStateBackend, load_classes
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import AllowedCall, AnswerCheck, ToolCall, ToolStatus
+from envs.types import AllowedCall, AnswerCheck, StopReason, ToolCall, ToolStatus
 from launch.fetching import WHEEL
 from launch.run import main
 from retriever.base.errors import DataError, UserError
@@ -26,8 +28,10 @@ from retriever.schemas import parameters_problem
 from retriever.tools import ToolDoc
 from rewards.answers import answer_score
 from rewards.ast_rules import ast_verdict
+from rollout.records import RecordReader
 from tests.benchmarks.bfcl_agreement import compare
-from tests.benchmarks.bfcl_dialogues import run_gold
+from tests.benchmarks.bfcl_dialogues import CHANGES, play_all, run_gold
+from train.evaluation.metrics import trajectory_metrics
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -275,19 +279,19 @@ class TestStatefulBackend:
         self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read, dialogue, root = small
-        bump = read.catalogue["bfcl/GorillaFileSystem.bump"]
-        backend = BfclStateBackend(load_apart(monkeypatch, root), dialogue)
+        bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(dialogue, read.catalogue)
+        backend = BfclStateBackend(load_apart(monkeypatch, root))
 
         async def play() -> None:
-            async with backend.session() as one, backend.session() as other:
+            async with backend.session(task) as one, backend.session(task) as other:
                 assert (await one.run(bump, {"by": 2}, timeout_s=5)).text == '{"count": 7}'
                 assert (await other.run(bump, {"by": 1}, timeout_s=5)).text == '{"count": 6}'
-                assert one.state() == {"GorillaFileSystem": {"count": 7}}
-                assert state_differences(one.state(), other.state()) == ["GorillaFileSystem.count"]
-                await other.run(bump, {"by": 1}, timeout_s=5)
-                assert state_differences(one.state(), other.state()) == []
-            async with backend.session() as fresh:
-                assert fresh.state() == {"GorillaFileSystem": {"count": 5}}
+                assert await one.state() == {"GorillaFileSystem": {"count": 7}}
+                assert await other.state() == {"GorillaFileSystem": {"count": 6}}
+            async with backend.session(task) as fresh:
+                assert await fresh.state() == {"GorillaFileSystem": {"count": 5}}
+            async with backend.session() as nobodys:
+                assert (await nobodys.run(bump, {"by": 2}, timeout_s=5)).status is ToolStatus.UNKNOWN_TOOL
 
         asyncio.run(play())
 
@@ -296,12 +300,12 @@ class TestStatefulBackend:
     ) -> None:
         read, _, root = small
         (long,) = read.dialogues["multi_turn_long_context"]
-        bump = read.catalogue["bfcl/GorillaFileSystem.bump"]
+        bump, task = read.catalogue["bfcl/GorillaFileSystem.bump"], dialogue_task(long, read.catalogue)
 
         async def play() -> None:
-            async with BfclStateBackend(load_apart(monkeypatch, root), long).session() as one:
+            async with BfclStateBackend(load_apart(monkeypatch, root)).session(task) as one:
                 await asyncio.gather(*(one.run(bump, {"by": 1}, timeout_s=5) for _ in range(50)))
-                assert one.state() == {"GorillaFileSystem": {"count": 1055}}
+                assert await one.state() == {"GorillaFileSystem": {"count": 1055}}
 
         asyncio.run(play())
 
@@ -309,11 +313,12 @@ class TestStatefulBackend:
         self, small: tuple[BfclDialogues, BfclDialogue, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read, dialogue, root = small
-        backend = BfclStateBackend(load_apart(monkeypatch, root), dialogue)
+        backend = BfclStateBackend(load_apart(monkeypatch, root))
+        task = dialogue_task(dialogue, read.catalogue)
         foreign = ToolDoc(id="bfcl/MathAPI.add", name="add", description="", parameters={}, origin="bfcl")
 
         async def play() -> list[tuple[ToolStatus, str]]:
-            async with RoutedExecutor({"bfcl": backend}, CallLimits()).session() as executor:
+            async with RoutedExecutor({"bfcl": backend}, CallLimits()).session(task) as executor:
                 tools = [*(read.catalogue[f"bfcl/GorillaFileSystem.{name}"] for name in ("fail", "refuse")), foreign]
                 results = [await executor.call(tool, {}) for tool in tools]
                 wrong = await executor.call(read.catalogue["bfcl/GorillaFileSystem.bump"], {"by": "two"})
@@ -393,21 +398,59 @@ class TestAsPublished:
         assert list(figures.calls.values()) == [1142, 1140, 1140, 1203]
         assert (figures.responses_differ, figures.states_differ) == (0, 0)
 
+    def test_dialogues_are_judged_as_the_package_judges_them(self, wheel: Path) -> None:
+        """Ten of them in all their variants, played rightly and not quite; the benchmark plays all 3,560."""
+        episodes, no_task = play_all(wheel, numbers=(0, 12, 49, 64, 90, 118, 141, 166, 173, 199))
+        assert no_task == 5  # 173 calls its function with a text for a number; 49 one that is not there yet
+        assert {(one.ours, one.theirs) for one in episodes if one.change == "gold"} == {(True, True)}
+        assert {one.ours for one in episodes if one.change == "a call left out"} == {False}
+        assert [(one.trajectory.id, one.change) for one in episodes if one.ours is not one.theirs] == []
+        assert {one.change for one in episodes} == set(CHANGES)
+
     def test_fetch_writes_what_a_run_reads(
         self, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if wheel.is_dir():
             pytest.skip("needs bfcl-eval: TOOLSCOUT_BFCL is a folder, and a wheel is what is checked")
         out = tmp_path / "bfcl"
-        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 0
+        assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel), "--train-share", "0.5"]) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert "2,405 tools, 2,351 tasks of split test" in said
-        assert "in all 4,546 2,351" in said
-        catalogue = Catalogue.load(out / "tools.jsonl")
-        tasks = read_tasks(out / "tasks.jsonl", catalogue)
-        assert tasks == read_bfcl(BfclFiles(wheel)).tasks
+        assert "2,533 tools, 2,351 tasks of split test" in said
+        assert "in all 4,546 3,146" in said
+        assert "4 dialogues left out: a gold call does not fit its function's schema" in said
+        assert "1 dialogues left out: a gold call is of a function that is not there yet" in said
+        assert "392 dialogues of split dialogues and 403 of split train" in said
+        tasks = read_tasks(out / "tasks.jsonl", Catalogue.load(out / "tools.jsonl"))
+        assert tasks[:2351] == read_bfcl(BfclFiles(wheel)).tasks
+        read, classes = read_dialogues(BfclFiles(wheel)), load_classes(wheel)
+        assert tasks[2351:] == dialogue_tasks(read, classes, train_share=0.5).tasks
+        numbers = [{task.id.rpartition("_")[2] for task in tasks if task.split == name} for name in ("train", SPLIT)]
+        assert numbers[0] & numbers[1] == set()  # the variants of a scenario stay together
         assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 2
         assert "--overwrite" in capsys.readouterr().err
+
+
+ON_TWO_CORES = (
+    *("model.path=nano", "model.dtype=float32", "model.lora=false", "model.gradient_checkpointing=false"),
+    *("rollout.gpus_per_worker=0", "rollout.max_new_tokens=80", "retriever.kind=bm25", "tracking.wandb=false"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_policy_plays_dialogues_from_the_command_line(wheel: Path, tmp_path: Path) -> None:
+    """By the preset; the nano policy knows nothing of such tasks, and every one of its episodes is scored."""
+    out = tmp_path / "bfcl"
+    assert main(["tasks", "fetch", "bfcl", "--out", str(out), "--path", str(wheel)]) == 0
+    places = (f"world.data={out}", f"executor.bfcl={wheel}", f"output_dir={tmp_path}", "evaluation.tasks_per_split=12")
+    command = [sys.executable, "-m", "launch.run", "eval", "bfcl_dialogues", *ON_TWO_CORES, *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    (file,) = (tmp_path / "bfcl_dialogues-eval" / "evaluation").glob("*/dialogues.jsonl.gz")
+    played = [record.trajectory for record in RecordReader(file)]
+    assert len(played) == 12
+    assert all(trajectory.task.requests and trajectory.stop is not StopReason.INFRA_FAILURE for trajectory in played)
+    assert [trajectory_metrics(trajectory)["pass_rate"] for trajectory in played] == [0.0] * 12
 
 
 def test_a_file_that_is_not_the_wheel_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -447,6 +447,20 @@ def test_an_error_in_execution_is_answered_and_counted() -> None:
     assert [o.stop for o in observed] == [None, None, StopReason.PARSE_FAILURE]
 
 
+def test_calls_of_one_message_run_side_by_side() -> None:
+    """Neither would come back before the other is there."""
+    meeting = threading.Barrier(2, timeout=30)
+
+    def call(tool_id: str, arguments: Mapping[str, Any]) -> str:
+        meeting.wait()
+        return str(arguments["a"])
+
+    executor, config = functions_executor(call, timeout_s=60), EnvConfig()
+    phase = ExecutionPhase(task=TASK, toolset=(ADD,), executor=executor, config=config, view=ToolView(config, seed=0))
+    (observed,) = play(phase, calls(("add", {"a": 1, "b": 0}), ("add", {"a": 2, "b": 0})))
+    assert observed.texts == ("1", "2")
+
+
 def test_calls_beyond_the_limit_are_not_made() -> None:
     once = ("add", {"a": 1, "b": 1})
     observed = play(execution(max_calls=3), calls(once, once), calls(once), calls(once))

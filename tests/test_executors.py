@@ -14,7 +14,7 @@ from envs.executors.arguments import invalid_arguments
 from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.routed import CallLimits, RoutedExecutor, cut
-from envs.types import ToolResult, ToolStatus
+from envs.types import Task, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -54,14 +54,14 @@ class Scripted(Stateless):
         return Reply(text=f"{arguments['x']}" * (1000 if tool.name == "chatter" else 1), served_from="replay")
 
 
-class Counting:
+class Counting(Stateless):
     """Counts up within a session; knows how many are open."""
 
     def __init__(self) -> None:
         self.open, self.value, self.closed = 0, 0, False
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["Counting"]:
+    async def session(self, task: Task | None = None) -> AsyncIterator[Any]:
         self.open += 1
         try:
             yield Counting()
@@ -151,6 +151,23 @@ def test_calls_beyond_the_places_wait_and_waiting_is_not_their_time() -> None:
         assert backend.most == 3
         assert sum(one.latency_s for one in found) < 2 * 12 * 0.1  # with the waiting it would be 3 s
         assert {one.status for one in found} == {ToolStatus.OK}
+
+
+@pytest.mark.parametrize("in_order", [(), ("here",)])
+def test_calls_of_an_episode_run_side_by_side_but_where_order_matters(in_order: tuple[str, ...]) -> None:
+    backend = Scripted()
+    executor = RoutedExecutor({"here": backend}, CallLimits(), in_order=in_order)
+
+    async def episode() -> list[str]:
+        async with executor.session() as own:
+            calls = [own.call(tool("nap"), {"x": number}) for number in range(5)]
+            return [result.text for result in await asyncio.gather(*calls)]
+
+    async def two() -> list[list[str]]:
+        return list(await asyncio.gather(episode(), episode()))
+
+    assert asyncio.run(two()) == [["0", "1", "2", "3", "4"]] * 2
+    assert backend.most == (2 if in_order else 10)  # episodes do not wait for each other
 
 
 def test_each_episode_has_a_session_of_its_own_which_ends_with_it() -> None:

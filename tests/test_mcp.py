@@ -18,13 +18,15 @@ from typing import Any
 import pytest
 
 from envs.config import EnvConfig
+from envs.executors.backend import Reply
 from envs.executors.build import build_executor
+from envs.executors.call_key import CallKey
 from envs.executors.config import ExecutorConfig, RecordConfig
 from envs.executors.executor import Executor
 from envs.executors.mcp_config import McpServerConfig, read_mcp_config
 from envs.executors.mcp_servers import McpServers
 from envs.executors.record import RecordPolicy
-from envs.executors.record_store import RecordStore
+from envs.executors.record_store import Record, RecordStore
 from envs.executors.routed import CallLimits, RoutedExecutor
 from envs.types import ToolResult, ToolStatus
 from launch import run as command_line
@@ -185,22 +187,35 @@ def test_what_is_told_of_a_server_has_no_secret_in_it(tmp_path: Path, monkeypatc
     assert "sk-" not in of_program + of_address
 
 
-def test_a_replay_needs_none_of_the_servers_secrets(tmp_path: Path) -> None:
+def test_a_replay_needs_neither_the_servers_secrets_nor_their_file(tmp_path: Path) -> None:
     config, record = tmp_path / "mcp.json", tmp_path / "calls.sqlite"
     headers, remembers = {"Authorization": "Bearer ${NOWHERE_SET}"}, {"command": "x", "args": ["${NOWHERE_SET}"]}
     servers = {"shop": {"url": "${NOWHERE_SET}", "headers": headers}, "notes": {**remembers, "session": "episode"}}
     config.write_text(json.dumps({"mcpServers": servers}))
-    RecordStore(record).close()
+    count = tool("notes/count")
+    first = CallKey.of(count, {})
+    keys = (first, CallKey.of(count, {}, history=first.digest))  # the second time in an episode
+    store = RecordStore(record)
+    store.put_all(Record(key=key, reply=Reply(text=text)) for key, text in zip(keys, ("1", "2"), strict=True))
+    store.close()
 
     def built(policy: RecordPolicy) -> RoutedExecutor | None:
         wanted = ExecutorConfig(mcp=str(config), record=RecordConfig(path=str(record), policy=policy))
         return build_executor(wanted, EnvConfig(), origins={"mcp"})
 
-    executor = built("replay_only")
-    assert executor is not None
-    asyncio.run(executor.close())
+    async def replayed() -> list[str]:
+        executor = built("replay_only")
+        assert executor is not None
+        async with executor.session() as own:
+            texts = [(await own.call(count, {})).text for _ in range(2)]
+        await executor.close()
+        return texts
+
     with pytest.raises(DataError, match="the environment variable NOWHERE_SET is not set; export it"):
         built("replay_then_call")
+    assert asyncio.run(replayed()) == ["1", "2"]
+    config.unlink()
+    assert asyncio.run(replayed()) == ["1", "2"]
 
 
 def test_a_live_server_gives_the_tools_that_its_saved_list_gives(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Tools:
             finally:
                 groups = [worker._process.pid for worker in (*pool._idle, *pool._busy)]
                 await pool.close()
-                assert pool._scratch is None or not Path(pool._scratch).exists()
+                assert pool._scratch is None or not Path(pool._scratch.path).exists()
                 assert [group for group in groups if _group_lives(group)] == []
 
         return asyncio.run(main())
@@ -895,3 +895,55 @@ def test_a_pool_that_nobody_closes_leaves_nothing(tools: Tools, tmp_path: Path, 
     assert ended.stderr.count("Traceback") == len(rest) ^ 1
     assert list(temporary.iterdir()) == []
     assert not _group_lives(int(first.split()[1]))
+
+
+OWNER = """
+import asyncio, sys
+from envs.executors.python_config import PythonConfig
+from envs.executors.python_pool import PythonPool
+from retriever.tools import ToolDoc
+
+def tool(name):
+    return ToolDoc(id=f"owned/{name}", name=name, description="", parameters={"type": "object"})
+
+async def main():
+    pool = PythonPool(PythonConfig(folder=sys.argv[1], workers=2))
+    await pool.run(tool("quick"), {}, timeout_s=60)
+    print(pool._scratch.path, flush=True)
+    await pool.run(tool("slow"), {}, timeout_s=600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_folders_of_an_owner_that_is_ended_go_with_it(tools: Tools, end: signal.Signals) -> None:
+    tools.write(
+        "owned",
+        """
+        import time
+
+        def quick():
+            return 1
+
+        def slow():
+            open("mine.txt", "w").write("x")
+            time.sleep(600)
+        """,
+    )
+    command = [sys.executable, "-c", OWNER, str(tools.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        scratch = Path(owner.stdout.readline().strip())
+        assert scratch.name.startswith("toolscout-python-")
+        _wait_for(lambda: bool(list(scratch.glob("*/mine.txt"))))
+        owner.send_signal(end)
+    _wait_for(lambda: not scratch.exists())
+
+
+def _wait_for(holds: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about within 60 s")

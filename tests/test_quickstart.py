@@ -48,6 +48,13 @@ def toolscout(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def finished_without_folder(*arguments: str) -> str:
+    """The output of a command that writes no run."""
+    done = subprocess.run([sys.executable, "-m", "launch.run", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
 def finished(*arguments: str, folder: Path) -> str:
     """The output of a run that must succeed."""
     process = toolscout(*arguments, folder=folder)
@@ -110,6 +117,28 @@ def test_unseen_tools_are_never_shown_in_training(run: Path) -> None:
     assert shown.isdisjoint(unseen)
     evaluated = RecordReader(run / "evaluation" / "rl" / "unseen_tools.jsonl.gz")
     assert not unseen.isdisjoint(tool for r in evaluated for tool in r.trajectory.surfaced)
+
+
+def test_what_ray_workers_played_is_replayed_and_trained_on_again_to_the_bit(tmp_path: Path, run: Path) -> None:
+    start = run / "checkpoints" / "sft"
+    output = finished_without_folder("rollouts", "replay", str(run), "--batch", "1", "--model", str(start))
+    assert "all the same, bit for bit" in output
+    assert "the very weights that played" in output
+    assert "bit for bit those recorded" in finished_without_folder("rollouts", "rescore", str(run))
+    arguments = ("quickstart", *SMALL, "grpo.max_steps=2", f"model.path={start}")
+    output = finished("rollouts", "train", *arguments, "--records", str(run), "name=offline", folder=tmp_path)
+    assert "starting" not in output  # no workers
+    trained, own = (folder / "checkpoints" / "rl" / "model.safetensors" for folder in (tmp_path / "offline", run))
+    assert trained.read_bytes() == own.read_bytes()
+    finished("rollouts", "collect", *arguments, "name=collected", "rollout.workers=1", folder=tmp_path)
+    played = (
+        [
+            (found.trajectory.id, [turn.completion for turn in found.trajectory.turns], found.extra["reward"])
+            for found in RecordReader(folder / "rollouts" / "batch-000001.jsonl.gz")
+        ]
+        for folder in (tmp_path / "collected", run)
+    )
+    assert next(played) == next(played)
 
 
 def test_the_export_generates_the_engines_tokens_in_plain_transformers(run: Path) -> None:

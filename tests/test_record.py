@@ -23,7 +23,7 @@ from envs.executors.executor import Stateless
 from envs.executors.record import Recorded, RecordPolicy
 from envs.executors.record_store import Record, RecordStore
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import ToolResult, ToolStatus
+from envs.types import Task, ToolResult, ToolStatus
 from retriever.base.canonical import canonical_json
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
@@ -64,21 +64,18 @@ class Failing(Stateless):
         return Reply(text="at last")
 
 
-class Counters:
+class Counters(Stateless):
     """A stateful backend: each session counts from 0. `add` says the sum, an unreachable number fails."""
 
     def __init__(self, start: int = 0) -> None:
         self.runs, self._start = 0, start
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["_Counter"]:
+    async def session(self, task: Task | None = None) -> AsyncIterator[Any]:
         yield _Counter(self, self._start)
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         raise AssertionError("a stateful backend is run in sessions")
-
-    async def close(self) -> None:
-        pass
 
 
 class _Counter(Stateless):

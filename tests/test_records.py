@@ -3,7 +3,12 @@
 import gzip
 import json
 import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +27,16 @@ from envs.types import (
     ToolStatus,
 )
 from retriever.base.errors import DataError, UserError
-from rollout.records import RecordReader, RecordWriter, read_records, trajectory_from_dict, trajectory_to_dict
+from rollout.batch_files import Played, batch_file, batch_number, batches_in, keep_newest, record_files, task_rollouts
+from rollout.records import (
+    Record,
+    RecordReader,
+    RecordWriter,
+    read_records,
+    trajectory_from_dict,
+    trajectory_to_dict,
+    write_records,
+)
 from rollout.types import Completion, FinishReason, Trajectory, Turn
 
 # Lone surrogates and infinities included: json.loads accepts "\ud800" and 1e999 from a policy.
@@ -146,7 +160,13 @@ def test_token_ids_logprobs_and_phases_are_plain_json() -> None:
     value = trajectory_to_dict(trajectory())
     turn = value["turns"][1]
     assert turn["phase"] == "execution"
-    assert turn["completion"] == {"ids": [6], "logprobs": [-1 / 3], "finish": "length", "policy_version": 7}
+    assert turn["completion"] == {
+        "ids": [6],
+        "logprobs": [-1 / 3],
+        "finish": "length",
+        "policy_version": 7,
+        "queue_s": 0.0,
+    }
     assert value["task"]["gold_calls"][0]["arguments"]["a"] == 1
     assert value["stop"] == "turn_limit"
 
@@ -249,3 +269,106 @@ def test_a_field_that_an_older_run_did_not_know_takes_its_default() -> None:
 def test_a_missing_file_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rollout records: no file"):
         list(read_records(tmp_path / "none.jsonl"))
+
+
+# --- whole files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
+def test_a_file_written_at_once_replaces_what_was_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "deep" / name
+    write_records(path, [Record(trajectory=trajectory(id)) for id in "abc"])
+    write_records(path, [Record(trajectory=trajectory("d"), extra={"reward": 1})])
+    (record,) = RecordReader(path)
+    assert (record.trajectory, record.extra) == (trajectory("d"), {"reward": 1})
+    assert [file.name for file in path.parent.iterdir()] == [name]
+    with RecordWriter(path) as writer:  # it can be appended to, as any other
+        writer.write(trajectory("e"))
+    assert [found.id for found in read_records(path)] == ["d", "e"]
+
+
+def test_what_records_share_is_compressed_together(tmp_path: Path) -> None:
+    records = [Record(trajectory=trajectory(f"t1/{index}")) for index in range(20)]
+    write_records(tmp_path / "whole.jsonl.gz", records)
+    with RecordWriter(tmp_path / "apart.jsonl.gz") as writer:
+        for record in records:
+            writer.write(record.trajectory)
+    whole, apart = ((tmp_path / f"{name}.jsonl.gz").stat().st_size for name in ("whole", "apart"))
+    assert whole < apart / 5
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import launch.run
+from rollout.records import Record, write_records
+from tests.test_records import trajectory
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+launch.run._dispatch = lambda argv: write_records(Path(argv[0]), [Record(trajectory=trajectory("n" * 60_000))])
+sys.exit(launch.run.main(sys.argv[1:]))
+"""
+
+
+def test_where_no_more_may_be_written_the_file_that_was_there_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "batch-000001.jsonl"
+    write_records(path, [Record(trajectory=trajectory("a"))])
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, env=environment, timeout=120, cwd=root
+    )
+    assert done.returncode == 2, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(f"toolscout: error: {path}: File too large; check the path, its permissions and the free")
+    assert [found.id for found in read_records(path)] == ["a"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+# --- batch files -----------------------------------------------------------------------------------------------------
+
+
+def test_batch_files_have_their_order_and_the_oldest_go(tmp_path: Path) -> None:
+    folder = tmp_path / "rollouts"
+    for number in (2, 10, 1, 1_000_000):
+        write_records(batch_file(folder, number), [Record(trajectory=trajectory())])
+    (folder / ".batch-000003.jsonl.gz.x7").touch()  # of a writer that was killed
+    (folder / "notes.jsonl").touch()
+    assert [batch_number(path) for path in batches_in(folder)] == [1, 2, 10, 1_000_000]
+    assert record_files(tmp_path) == record_files(folder) == batches_in(folder)
+    assert record_files(folder / "notes.jsonl") == [folder / "notes.jsonl"]
+    keep_newest(folder, 0)
+    keep_newest(folder, 4)
+    assert len(batches_in(folder)) == 4
+    keep_newest(folder, 2)
+    assert [batch_number(path) for path in batches_in(folder)] == [10, 1_000_000]
+    assert (folder / "notes.jsonl").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no batch-\*\.jsonl\.gz there and none in rollouts/"):
+        record_files(tmp_path / "empty")
+
+
+def test_what_played_a_record_comes_back_or_is_refused() -> None:
+    played = Played(batch=3, seed=2**62, temperature=0.7, weights="ab", catalogue="cd")
+    assert Played.of(json.loads(json.dumps(played.as_extra()))) == played
+    assert Played.of({}) is None
+    evaluation = replace(played, batch=None)
+    assert Played.of(evaluation.as_extra()) == evaluation
+    several: list[Any] = [[], {"seed": 1}, {**played.as_extra()["played"], "seed": "1"}]
+    several.append({**played.as_extra()["played"], "weights": "[/red]"})
+    for bad in several:
+        with pytest.raises(ValueError, match="played"):
+            Played.of({"played": bad})
+
+
+def test_rollouts_are_put_together_by_task_in_the_order_of_the_file() -> None:
+    start = replace(trajectory("t1/0"), stop=StopReason.SELECTED, turns=trajectory().turns[:1])
+    other = replace(start, id="t2/0", task=replace(start.task, id="t2"))
+    execution = replace(trajectory("t1/x0"), parent_id="t1/0")
+    first, second = task_rollouts([start, other, execution])
+    assert (first.task.id, first.retrieval, first.executions) == ("t1", (start,), (execution,))
+    assert (second.task.id, second.retrieval, second.executions) == ("t2", (other,), ())
+    (alone,) = task_rollouts([execution])  # an evaluation's: the phase that it continued is inside it
+    assert alone.retrieval == (replace(start, seconds=0.0),)
+    with pytest.raises(ValueError, match="'t1/0' is there twice"):
+        task_rollouts([start, execution, start])

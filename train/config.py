@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,8 @@ class GrpoConfig:
 
     max_steps: int = 40
     tasks_per_batch: int = 10
+    # that a batch may draw in place of those of whose groups none has rewards that differ (dynamic sampling); 0: none
+    extra_tasks: int = 0
     group_size: int = 6
     gate: Literal["gold", "off", "closed"] = "gold"  # see GroupPlan
     execution_group: Literal["survivors", "refill"] = "survivors"
@@ -65,6 +68,7 @@ class GrpoConfig:
     save_every: int = 10
     keep_checkpoints: int = 2
     deepspeed: str | None = None  # path of a DeepSpeed config
+    records: str | None = None  # a run, or a folder of its batch files: trained on in place of rollouts
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -74,6 +78,8 @@ class GrpoConfig:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.max_policy_lag < 0:
             raise UserError(f"grpo.max_policy_lag={self.max_policy_lag} is negative; give 0 (on-policy) or e.g. 1")
+        if self.extra_tasks < 0:
+            raise UserError(f"grpo.extra_tasks={self.extra_tasks} is negative; give 0 (none), or a cap such as 10")
         if self.update == "coupled" and (self.gate != "off" or self.execution_group == "refill"):
             raise UserError(
                 "grpo.update=coupled is vanilla GRPO, which has no gate; "
@@ -105,6 +111,15 @@ class EvaluationConfig:
             raise UserError("evaluation.splits is empty; give at least one, e.g. [held_out]")
         if self.tasks_per_split < 1:
             raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")
+
+
+def check_enough(files: Sequence[Path], config: GrpoConfig) -> None:
+    """Raises UserError when there are fewer recorded batches than steps: none is trained on twice."""
+    if len(files) < config.max_steps:
+        raise UserError(
+            f"grpo.max_steps={config.max_steps} exceeds the {len(files)} batches recorded in {config.records}; "
+            f"give grpo.max_steps={len(files)}, or collect more"
+        )
 
 
 def zero_stage(path: str | None) -> int:

@@ -198,17 +198,20 @@ class DecoupledGrpoTrainer(GRPOTrainer):
     def _check_gap(self) -> None:
         """Log the gap over all ranks; raises IntegrityError where it is more than the config allows.
 
-        Of a stale batch it is how far the policy has moved since, which the clipped ratio is there for.
+        Of a batch that other weights played, older ones or none of this run's, it is how far the policy is from those,
+        and may be anything finite.
         """
+        assert self._batch is not None
+        others = self._stale or self._batch.foreign
         gap = self._gap
         largest, total, count = reduced_max(gap.largest), reduced_sum(gap.total), int(reduced_sum(gap.count))
-        bounded = self._config.ratio == "engine" and not self._stale
-        if not math.isfinite(largest) or (bounded and largest > self._config.max_engine_gap):
+        limited = self._config.ratio == "engine" and not others
+        if not math.isfinite(largest) or (limited and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        what = "policy/drift" if self._stale else "engine/gap"
+        what = "policy/drift" if others else "engine/gap"
         self._batch_metrics |= {f"{what}_max": largest, f"{what}_mean": total / count if count else 0.0}
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:

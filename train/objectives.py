@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from envs.types import StopReason
 from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
 from rewards.parts import UNSCORABLE, Reward, execution_reward, retrieval_reward
@@ -21,7 +22,7 @@ class ScoredTrajectory:
 
     trajectory: Trajectory
     reward: Reward
-    advantage: float | None  # None: out of the group and of its baseline
+    advantage: float | None  # None: not trained, and in nobody's baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,20 @@ class ScoredGroup:
     rows: tuple[ScoredTrajectory, ...]
 
     @property
+    def lost(self) -> str | None:
+        """Which of its episodes was lost for good, and why. Such a group is recorded and counted, and not trained: what
+        is missing is no random part of it, for it is the long and the slow episodes that are lost.
+        """
+        lost = (row.trajectory for row in self.rows if row.trajectory.stop is StopReason.INFRA_FAILURE)
+        return next((f"{trajectory.id}: {trajectory.failure}" for trajectory in lost), None)
+
+    @property
     def informative(self) -> bool:
         """Whether the rewards differ: only then is there anything to learn."""
         return any(row.advantage for row in self.rows)
 
     def segments(self) -> list[Segment]:
-        """What is trained; nothing of a group whose rewards do not differ."""
+        """What is trained; nothing of a group whose rewards do not differ, or that is not complete."""
         if not self.informative:
             return []
         return [
@@ -51,8 +60,9 @@ class ScoredGroup:
 def decoupled_groups(
     rollouts: TaskRollouts, weights: RewardConfig, catalogue: Catalogue | None = None
 ) -> tuple[ScoredGroup, ScoredGroup]:
-    """The retrieval group and the execution group of one task, each with its own baseline.
+    """The retrieval group and the execution group of one task, each with its own baseline, and each dropped by itself.
 
+    An execution group of survivors is complete when each survivor's execution is: a retrieval that was lost is none.
     `catalogue`: see `execution_reward`.
     """
     retrieval = [retrieval_reward(trajectory, weights.retrieval) for trajectory in rollouts.retrieval]
@@ -96,6 +106,7 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         f"rows/{name}": float(len(rows)),
         f"rows/{name}_infra_failures": float(sum(row.reward.total is None for row in rows)),
         f"groups/{name}_uninformative": mean(not group.informative for group in groups),
+        f"groups/{name}_dropped": mean(group.lost is not None for group in groups),
     }
     totals = [row.reward.total for row in rows if row.reward.total is not None]
     if totals:
@@ -112,7 +123,8 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def _group(objective: Objective, trajectories: Sequence[Trajectory], rewards: Sequence[Reward]) -> ScoredGroup:
-    advantages = group_advantages([reward.total for reward in rewards])
+    complete = all(trajectory.stop is not StopReason.INFRA_FAILURE for trajectory in trajectories)
+    advantages = group_advantages([reward.total if complete else None for reward in rewards])
     return ScoredGroup(
         objective=objective,
         rows=tuple(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from envs.types import Phase
 from rollout.types import Trajectory, Turn
@@ -42,11 +43,41 @@ class Segment:
 
 def segments_of(trajectory: Trajectory, objective: Objective, advantage: float = 0.0) -> list[Segment]:
     """One segment per context that holds tokens of `objective`, cut behind the last of them."""
+    built = (_segment(turns, objective, advantage) for turns in _contexts(trajectory))
+    return [segment for segment in built if segment is not None]
+
+
+def token_rows(trajectory: Trajectory, objective: Objective, advantage: float | None) -> list[dict[str, Any]]:
+    """The segments of a trajectory as plain lists of one length, for programs that know nothing of us.
+
+    "ids"; "action_mask": 1 where the policy sampled the token, in whichever phase; "loss_mask": 1 where `objective`
+    trains it; "behaviour_logprobs": nats, 0 where action_mask is; "advantages": 0 where loss_mask is. `advantage` None:
+    the row is in no group that trains, and its loss_mask is 0 throughout.
+    """
+    rows = []
+    for turns in _contexts(trajectory):
+        segment = _segment(turns, objective, advantage or 0.0)
+        if segment is None:
+            continue
+        sampled, length = _segment(turns, Objective.COUPLED, 0.0), len(segment.ids)
+        assert sampled is not None
+        rows.append(
+            {
+                "ids": list(segment.ids),
+                "action_mask": [int(acts) for acts in sampled.action_mask[:length]],
+                "loss_mask": [int(acts and advantage is not None) for acts in segment.action_mask],
+                "behaviour_logprobs": list(sampled.behaviour_logprobs[:length]),
+                "advantages": list(segment.advantages),
+            }
+        )
+    return rows
+
+
+def _contexts(trajectory: Trajectory) -> list[list[Turn]]:
     contexts: dict[int, list[Turn]] = {}
     for turn in trajectory.turns:
         contexts.setdefault(turn.context, []).append(turn)
-    built = (_segment(turns, objective, advantage) for turns in contexts.values())
-    return [segment for segment in built if segment is not None]
+    return list(contexts.values())
 
 
 def _segment(turns: Iterable[Turn], objective: Objective, advantage: float) -> Segment | None:

@@ -3,9 +3,18 @@
 The one module that imports wandb. Metrics never steer: nothing here is read back to decide anything.
 
 Keys are paths: what shares everything before the last "/" is drawn as one chart of the report. Ours are
-`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `advantage/<what>`, `loss/<objective>`,
-`policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `tokens/<what>`, `time/<what>`, and plain names such as
-`learning_rate`.
+`reward/<objective>`, `reward/<objective>/<part>`, `gate/<what>`, `groups/<objective>_<what>`, `advantage/<what>`,
+`loss/<objective>`, `policy/<what>/<objective>`, `update/<what>`, `engine/<what>`, `rollout/<what>`, `tools/<what>`,
+`tokens/<what>`, `time/<what>`, and plain names such as `learning_rate`. Those of a collection, where each phase that
+is played is an episode:
+
+- `rollout/episodes_per_s`; `episodes_retried`: played again after a failure of ours; `dropped_groups`: not trained, for
+  an episode was lost for good; `tasks_without_signal`: none of their groups has rewards that differ; `extra_tasks`:
+  drawn in their place (`grpo.extra_tasks`);
+- `tokens/decoded`, `prefilled`, and `cached` (of contexts that went on: not computed again), as engines count them;
+  `decode_per_s` and `prefill_per_s` of all workers together;
+- `time/queue_s`, `decode_s`, `tool_s`: the mean episode's, waiting for the engine, being generated, and waiting for
+  searches or calls.
 """
 
 import json
@@ -34,12 +43,15 @@ class TrackingConfig:
     wandb: bool = False  # offline unless WANDB_MODE says otherwise
     project: str = "toolscout"
     episodes_logged_every: int = 10  # generation batches between sample episodes; 0: none
+    keep_rollouts: int = 0  # newest generation batches whose records are kept; 0: all
 
     def __post_init__(self) -> None:
         if self.episodes_logged_every < 0:
             raise UserError(
                 f"tracking.episodes_logged_every={self.episodes_logged_every} is negative; 0 logs no episodes"
             )
+        if self.keep_rollouts < 0:
+            raise UserError(f"tracking.keep_rollouts={self.keep_rollouts} is negative; 0 keeps every batch's records")
         if self.wandb and not self.project:
             raise UserError("tracking.project is empty; give Weights & Biases a project name")
 
@@ -248,6 +260,8 @@ def flat_numbers(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float
 
 def _observed(turn: Turn) -> list[str]:
     lines = [f"    → {_indented(text)}" for text in turn.observation.texts]
+    if turn.observation.request is not None:
+        lines.append(f"    user: {_indented(turn.observation.request)}")
     if turn.observation.format_error:
         lines.append(f"    ! format error: {_indented(turn.observation.format_error)}")
     return lines

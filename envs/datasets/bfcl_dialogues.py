@@ -1,6 +1,6 @@
 """BFCL's multi-turn dialogues (Patil et al. 2025): several requests in turn over stateful tools, with gold calls.
 
-The tools run: envs/executors/bfcl_state.py. A dialogue is no `Task`, for an episode has one instruction.
+The tools run: envs/executors/bfcl_state.py. Here is what the files say; bfcl_episodes.py makes tasks of it.
 """
 
 import ast
@@ -28,6 +28,7 @@ STATEFUL = {  # class → the name of its module, and of the file that documents
     "VehicleControlAPI": ("vehicle_control", "vehicle_control"),
 }
 ORIGIN = "bfcl"
+_OWN = "Tool description: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,15 @@ def read_dialogues(files: BfclFiles) -> BfclDialogues:
 
 def _tool(function: dict[str, Any], class_name: str, place: Place) -> ToolDoc:
     tool = openai_functions.tool(function, place)
-    return replace(tool, id=f"bfcl/{class_name}.{function['name']}", origin=ORIGIN, tags=(class_name,))
+    # All methods of a class begin with the same two lines, of which candidate lines and schemas would show little else.
+    of_class, marked, own = tool.description.partition(_OWN)
+    return replace(
+        tool,
+        id=f"bfcl/{class_name}.{function['name']}",
+        description=f"{own.rstrip('. ')}. {of_class}".strip() if marked else tool.description,
+        origin=ORIGIN,
+        tags=(class_name,),
+    )
 
 
 class _Dialogue:

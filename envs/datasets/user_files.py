@@ -6,7 +6,10 @@
 Further fields: "answer_check", how an answer is held against gold_answer (text, exact, number, set, regex, json);
 "checker", the dotted path of a Python function (answer, task) → bool that decides instead; "allowed_calls", like
 gold_calls with a list of right values for each argument, "" among them where it may be left out; "offered_tools", ids
-of the tools that its searches show, where it is not to be the whole catalogue.
+of the tools that its searches show, where it is not to be the whole catalogue; "initial_state", by origin what stateful
+tools begin with; "requests", what a dialogue's user asks in turn, the instruction first:
+[{"text": "…", "new_tools": ids of tools that are there from now on, "gold_calls": as above, "gold_replies": what these
+say, "gold_state": what they leave, by origin}].
 """
 
 import json
@@ -19,7 +22,7 @@ import jsonschema
 
 from envs.checkers import load_checker
 from envs.patterns import pattern_problem
-from envs.types import AllowedCall, AnswerCheck, Task, ToolCall
+from envs.types import AllowedCall, AnswerCheck, Request, Task, ToolCall
 from retriever.base.errors import DataError, UserError
 from retriever.base.files import read_jsonl, write_lines
 from retriever.base.nearest import did_you_mean
@@ -27,8 +30,9 @@ from retriever.catalogue import Catalogue
 
 _FIELDS = (
     *("id", "instruction", "split", "gold_tools", "gold_calls", "gold_answer", "allowed_calls"),
-    *("answer_check", "checker", "tags", "offered_tools", "expert_queries"),
+    *("answer_check", "checker", "tags", "offered_tools", "expert_queries", "requests", "initial_state"),
 )
+_REQUEST_FIELDS = ("text", "new_tools", "gold_calls", "gold_replies", "gold_state")
 
 _NUMBER_WITHIN = re.compile(r"[+-]?[\d,.]+(e[+-]?\d+)?(\s*±\s*[\d.]+(e[+-]?\d+)?)?", re.IGNORECASE)
 
@@ -77,10 +81,12 @@ class _Line:
         for key in self._entry:
             if key not in _FIELDS:
                 raise self._bad(f"unknown field{did_you_mean(key, _FIELDS)}; a task has {', '.join(_FIELDS)}", key)
-        calls, allowed = self._gold_calls(), self._allowed_calls()
+        requests, allowed = self._requests(), self._allowed_calls()
+        calls = tuple(call for one in requests for call in one.gold_calls) or None if requests else self._gold_calls()
         tools = self._gold_tools()
+        new = {tool.id for request in requests for tool in request.new_tools}  # not there when tools are selected
         for field, made in (("gold_calls", calls), ("allowed_calls", allowed)):
-            called = tuple(dict.fromkeys(call.name for call in made or ()))
+            called = tuple(dict.fromkeys(call.name for call in made or () if call.name not in new))
             if tools is None:
                 tools = called or None
             elif missing := [tool_id for tool_id in called if tool_id not in tools]:
@@ -98,7 +104,48 @@ class _Line:
             tags=self._strings("tags"),
             offered_tools=self._offered_tools(tools or ()),
             expert_queries=self._strings("expert_queries"),
+            requests=requests,
+            initial_state=self._object(self._entry, "initial_state") or {},
         )
+
+    def _requests(self) -> tuple[Request, ...]:
+        value = self._entry.get("requests")
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not value:
+            raise self._bad(f"expected a list of requests, the instruction first, got {value!r}", "requests")
+        if self._entry.get("gold_calls"):
+            raise self._bad("a dialogue's gold calls stand with its requests; move them there", "gold_calls")
+        found = tuple(self._request(f"requests[{place}]", entry) for place, entry in enumerate(value))
+        if found[0].text != self._text("instruction"):
+            raise self._bad("the first text is not the instruction; make the two equal", "requests[0].text")
+        return found
+
+    def _request(self, field: str, entry: Any) -> Request:
+        if not isinstance(entry, dict) or entry.keys() - set(_REQUEST_FIELDS):
+            raise self._bad(f"expected an object with {', '.join(_REQUEST_FIELDS)}, got {entry!r}"[:200], field)
+        text, calls = entry.get("text"), entry.get("gold_calls", [])
+        if not isinstance(text, str) or not text.strip():
+            raise self._bad(f"expected a text, got {text!r}; say what the user asks", f"{field}.text")
+        if not isinstance(calls, list):
+            raise self._bad(f"expected a list of calls, got {calls!r}", f"{field}.gold_calls")
+        new = self._strings_of(entry, "new_tools", f"{field}.new_tools")
+        for tool_id in new:
+            if tool_id not in self._catalogue:
+                raise self._unknown(tool_id, f"{field}.new_tools")
+        return Request(
+            text=text,
+            new_tools=tuple(self._catalogue[tool_id] for tool_id in new),
+            gold_calls=tuple(self._gold_call(f"{field}.gold_calls[{place}]", call) for place, call in enumerate(calls)),
+            gold_replies=self._strings_of(entry, "gold_replies", f"{field}.gold_replies"),
+            gold_state=self._object(entry, "gold_state", f"{field}.gold_state"),
+        )
+
+    def _object(self, entry: dict[str, Any], key: str, field: str = "") -> dict[str, Any] | None:
+        value = entry.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise self._bad(f"expected an object, got {value!r}"[:200], field or key)
+        return value
 
     def _bad(self, message: str, field: str) -> DataError:
         return DataError(message, path=self._path, line=self._number, field=field)
@@ -118,7 +165,10 @@ class _Line:
         return value
 
     def _strings(self, field: str) -> tuple[str, ...]:
-        value = self._entry.get(field)
+        return self._strings_of(self._entry, field, field)
+
+    def _strings_of(self, entry: dict[str, Any], key: str, field: str) -> tuple[str, ...]:
+        value = entry.get(key)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -177,10 +227,9 @@ class _Line:
             return None
         if not isinstance(value, list):
             raise self._bad(f'expected a list of {{"name": …, "arguments": {{…}}}}, got {value!r}', "gold_calls")
-        return tuple(self._gold_call(place, call) for place, call in enumerate(value)) or None
+        return tuple(self._gold_call(f"gold_calls[{place}]", call) for place, call in enumerate(value)) or None
 
-    def _gold_call(self, place: int, call: Any) -> ToolCall:
-        field = f"gold_calls[{place}]"
+    def _gold_call(self, field: str, call: Any) -> ToolCall:
         tool_id, arguments = self._call(call, field)
         schema = jsonschema.Draft202012Validator(dict(self._catalogue[tool_id].parameters))
         error = jsonschema.exceptions.best_match(schema.iter_errors(arguments))
@@ -247,16 +296,35 @@ def _entry(task: Task) -> dict[str, Any]:
     for field in ("gold_tools", "tags", "offered_tools", "expert_queries"):
         if value := getattr(task, field):
             entry[field] = list(value)
-    for field in ("gold_calls", "allowed_calls"):
-        calls: tuple[ToolCall | AllowedCall, ...] | None = getattr(task, field)
-        if calls is not None:
-            entry[field] = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+    if task.gold_calls is not None and not task.requests:
+        entry["gold_calls"] = _call_entries(task.gold_calls)
+    if task.allowed_calls is not None:
+        entry["allowed_calls"] = _call_entries(task.allowed_calls)
+    if task.requests:
+        entry["requests"] = [_request_entry(request) for request in task.requests]
+    if task.initial_state:
+        entry["initial_state"] = dict(task.initial_state)
     for field in ("gold_answer", "checker"):
         if (value := getattr(task, field)) is not None:
             entry[field] = value
     if task.gold_answer is not None and task.answer_check is not AnswerCheck.TEXT:
         entry["answer_check"] = task.answer_check.value
     return entry
+
+
+def _request_entry(request: Request) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "text": request.text,
+        "new_tools": [tool.id for tool in request.new_tools],
+        "gold_calls": _call_entries(request.gold_calls),
+        "gold_replies": list(request.gold_replies),
+        "gold_state": request.gold_state,
+    }
+    return {key: value for key, value in entry.items() if value or key == "text"}
+
+
+def _call_entries(calls: Sequence[ToolCall | AllowedCall]) -> list[dict[str, Any]]:
+    return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
 
 
 def _gold_problem(gold: str, check: AnswerCheck) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from envs.types import ToolStatus
+from envs.types import Task, ToolStatus
 from retriever.tools import ToolDoc
 
 
@@ -26,14 +26,20 @@ class Reply:
 class Backend(Protocol):
     """Runs the tools of one origin."""
 
-    def session(self) -> AbstractAsyncContextManager["Backend"]:
-        """A backend for one episode. Cheap: what costs time is started by the first call."""
+    def session(self, task: Task | None = None) -> AbstractAsyncContextManager["Backend"]:
+        """A backend for one episode, in the state that `task` begins with. Cheap: what costs time is started by the
+        first call.
+        """
         ...
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         """One call. Raises TimeoutError when the tool has not replied in `timeout_s`, and nothing of the call may go
         on then; InfraError when the machinery failed, and the call may be tried again.
         """
+        ...
+
+    async def state(self) -> Mapping[str, Any]:
+        """What the session's calls have made of the task's initial state, JSON-able; empty where it cannot be seen."""
         ...
 
     async def close(self) -> None:

@@ -37,6 +37,7 @@ class ExecutorConfig:
     python: PythonConfig | None = None  # origin python: functions of a folder, in sandboxed processes
     mcp: str | None = None  # origin mcp: an mcpServers JSON file
     http: OpenApiConfig | None = None  # origin http
+    bfcl: str | None = None  # origin bfcl: the wheel of bfcl-eval, or the folder it was unpacked into; never recorded
     virtual_server: str | None = None  # StableToolBench's, an address: in place of `simulator`
     simulator: ChatConfig | None = None  # a language model for the tools that nothing else runs
     record: RecordConfig | None = None
@@ -57,5 +58,5 @@ class ExecutorConfig:
     @property
     def executes(self) -> bool:
         """Whether anything is switched on, so that tools of a user's files can be called."""
-        backends = (self.python, self.mcp, self.http, self.virtual_server, self.simulator, self.record)
+        backends = (self.python, self.mcp, self.http, self.bfcl, self.virtual_server, self.simulator, self.record)
         return any(backend is not None for backend in backends)

@@ -17,7 +17,7 @@ from typing import Any
 
 from envs.executors.backend import Backend, Reply
 from envs.executors.call_key import CallKey
-from envs.types import ToolStatus
+from envs.types import Task, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.base.seeds import derive_random
 from retriever.tools import ToolDoc
@@ -98,9 +98,9 @@ class Faulty:
         self._made: Counter[str] = Counter()  # calls so far, by digest
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["Faulty"]:
+    async def session(self, task: Task | None = None) -> AsyncIterator["Faulty"]:
         """See `Backend`."""
-        async with self._backend.session() as backend:
+        async with self._backend.session(task) as backend:
             yield Faulty(backend, self._config)
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
@@ -123,6 +123,10 @@ class Faulty:
             return reply
         damaged = _truncated if drawn.fault is Fault.TRUNCATION else _garbage
         return replace(reply, text=damaged(reply.text, drawn.random), served_from="fault")
+
+    async def state(self) -> Mapping[str, Any]:
+        """See `Backend`."""
+        return await self._backend.state()
 
     async def close(self) -> None:
         """See `Backend`."""

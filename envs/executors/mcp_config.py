@@ -108,17 +108,14 @@ def is_mcp_config(path: Path) -> bool:
     return isinstance(document, dict) and "mcpServers" in document
 
 
-def read_mcp_config(path: str | Path, *, fill: bool = True) -> tuple[McpServerConfig, ...]:
-    """The servers of a file, those with `"disabled": true` left out. Raises UserError, or DataError with the field.
-
-    `fill=False` leaves every `${NAME}` as it is, for who wants to know about the servers and not to start them.
-    """
+def read_mcp_config(path: str | Path) -> tuple[McpServerConfig, ...]:
+    """The servers of a file, those with `"disabled": true` left out. Raises UserError, or DataError with the field."""
     file = Path(path).expanduser()
     document = read_json(file, what="MCP servers")
     servers = document.get("mcpServers") if isinstance(document, dict) else None
     if not isinstance(servers, dict):
         raise DataError('expected {"mcpServers": {"name": {"command": …}}}', path=file, field="mcpServers")
-    read = [_Entry(file, name, value, fill=fill) for name, value in servers.items()]
+    read = [_Entry(file, name, value) for name, value in servers.items()]
     found = tuple(entry.server() for entry in read if not entry.value.get("disabled", False))
     if not found:
         raise DataError("names no server, or disabled ones only; add one", path=file, field="mcpServers")
@@ -128,8 +125,8 @@ def read_mcp_config(path: str | Path, *, fill: bool = True) -> tuple[McpServerCo
 class _Entry:
     """One entry of the file as it is checked: every error names the file and the field."""
 
-    def __init__(self, path: Path, name: str, value: Any, *, fill: bool) -> None:
-        self.path, self.name, self._fill = path, name, fill
+    def __init__(self, path: Path, name: str, value: Any) -> None:
+        self.path, self.name = path, name
         self._filled_in: list[str] = []
         if not isinstance(value, dict):
             raise self.bad(f"expected an object, got {value!r}", "")
@@ -178,7 +175,7 @@ class _Entry:
             sound = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
         except ValueError:
             sound = False
-        if not sound and (self._fill or not url.startswith("${")):
+        if not sound:
             raise self.bad("expected http://host… or https://host…", "url")  # not shown: it may hold a secret
         return url
 
@@ -202,7 +199,7 @@ class _Entry:
 
     def _filled(self, text: str, key: str) -> str:
         def variable(match: re.Match[str]) -> str:
-            if match[0] == _SESSION_DIR or not self._fill:
+            if match[0] == _SESSION_DIR:
                 return match[0]
             if (value := os.environ.get(match[1])) is None:
                 raise self.bad(f"the environment variable {match[1]} is not set; export it", key)

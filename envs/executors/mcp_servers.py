@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from envs.executors.backend import Backend, Reply
+from envs.executors.executor import Stateless
 from envs.executors.loop_thread import LoopThread
 from envs.executors.mcp_config import McpServerConfig
 from envs.executors.mcp_connection import START_S, McpConnection
-from envs.types import ToolStatus
+from envs.types import Task, ToolStatus
 from retriever.base.bad_entries import OnBad, refuse
 from retriever.base.errors import DataError, InfraError
 from retriever.readers import mcp_tools
@@ -48,7 +49,7 @@ class McpServers:
         return tuple(server.config for server in self._servers.values())
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Backend]:
+    async def session(self, task: Task | None = None) -> AsyncIterator[Backend]:
         """Itself, but for servers of `"session": "episode"`. Each of those starts with the episode's first call of it
         and ends with the episode. Should it end before, what it knew is lost, and calls of it raise InfraError.
         """
@@ -77,6 +78,10 @@ class McpServers:
             return Reply(text=text, status=ToolStatus.UNKNOWN_TOOL)
         server = own.get(name, self._servers[name])
         return await self._in_thread(server.call(published, dict(arguments), timeout_s=timeout_s))
+
+    async def state(self) -> Mapping[str, Any]:
+        """None: what servers know cannot be seen."""
+        return {}
 
     async def list_tools(self, *names: str, on_bad: OnBad = refuse) -> tuple[ToolDoc, ...]:
         """What the servers of these names list, or all of them, but for hidden tools: with the ids `server/tool` that
@@ -127,21 +132,14 @@ class McpServers:
         return None, tool_id
 
 
-class _Episode:
-    """The backend of one episode, with servers of its own beside the shared ones."""
+class _Episode(Stateless):
+    """The backend of one episode, with servers of its own beside the shared ones. Its session's end closes it."""
 
     def __init__(self, shared: McpServers, own: Mapping[str, "_Server"]) -> None:
         self._shared, self._own = shared, own
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Backend]:
-        yield self
-
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
         return await self._shared.run_on(self._own, tool, arguments, timeout_s=timeout_s)
-
-    async def close(self) -> None:
-        """Its session's end closes it."""
 
 
 class _Server:

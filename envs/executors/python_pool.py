@@ -10,7 +10,6 @@ next one finds it done.
 import asyncio
 import json
 import os
-import shutil
 import tempfile
 import threading
 import weakref
@@ -26,6 +25,7 @@ from envs.executors.backend import Reply
 from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
 from envs.executors.python_process import CODE, WorkerProcess
+from envs.executors.scratch import Scratch
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -57,7 +57,7 @@ class PythonPool(Stateless):
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
         self._burials: list[threading.Thread] = []
-        self._scratch: str | None = None
+        self._scratch: Scratch | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(config.workers)
@@ -142,9 +142,9 @@ class PythonPool(Stateless):
         if self._closed:
             raise InfraError("the pool is closed")
         if self._scratch is None:
-            self._scratch = tempfile.mkdtemp(prefix="toolscout-python-")
+            self._scratch = Scratch("toolscout-python-")
             self._leave = weakref.finalize(self, _leave, self._idle, self._busy, self._scratch, os.getpid())
-        return WorkerProcess(self._settings, tempfile.mkdtemp(dir=self._scratch))
+        return WorkerProcess(self._settings, tempfile.mkdtemp(dir=self._scratch.path))
 
     def _free(self, worker: WorkerProcess) -> None:
         """The worker may take another call."""
@@ -175,15 +175,15 @@ class PythonPool(Stateless):
         for burial in self._burials:
             burial.join()
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
             self._leave.detach()
 
 
-def _leave(idle: Collection[WorkerProcess], busy: Collection[WorkerProcess], scratch: str, owner: int) -> None:
+def _leave(idle: Collection[WorkerProcess], busy: Collection[WorkerProcess], scratch: Scratch, owner: int) -> None:
     """What `close` does, for a pool that nobody closed: when it is no more, or this interpreter ends."""
     if os.getpid() != owner:  # a fork of the pool's process
         return
     for worker in [*idle, *busy]:
         worker.kill()
         worker.bury()
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.remove()

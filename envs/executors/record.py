@@ -20,7 +20,7 @@ from envs.executors.backend import Backend, Reply
 from envs.executors.call_key import CallKey
 from envs.executors.executor import Stateless
 from envs.executors.record_store import Record, RecordStore
-from envs.types import ToolStatus
+from envs.types import Task, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -71,12 +71,12 @@ class Recorded:
         return RecordStats(hits=counts["hits"], misses=counts["misses"], recorded=counts["recorded"])
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Backend]:
+    async def session(self, task: Task | None = None) -> AsyncIterator[Backend]:
         """See `Backend`."""
         if self._backend is None or self._book.policy == "replay_only":
             yield self._over(None)
             return
-        async with self._backend.session() as backend:
+        async with self._backend.session(task) as backend:
             yield self._over(backend)
 
     async def run(self, tool: ToolDoc, arguments: Mapping[str, Any], *, timeout_s: float) -> Reply:
@@ -85,6 +85,10 @@ class Recorded:
             return await self._over(self._backend).run(tool, arguments, timeout_s=timeout_s)
         async with self.session() as session:
             return await session.run(tool, arguments, timeout_s=timeout_s)
+
+    async def state(self) -> Mapping[str, Any]:
+        """None: no state is recorded."""
+        return {}
 
     async def close(self) -> None:
         """See `Backend`."""

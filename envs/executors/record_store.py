@@ -107,6 +107,13 @@ class RecordStore:
         ((count,),) = self._reader.submit(_rows, self._reading, "SELECT count(*) FROM records").result()
         return int(count)
 
+    @property
+    def has_histories(self) -> bool:
+        """Whether some call is known by the calls before it: one of an episode of a stateful server."""
+        asked = "SELECT EXISTS(SELECT 1 FROM records WHERE history != '')"
+        ((found,),) = self._reader.submit(_rows, self._reading, asked).result()
+        return bool(found)
+
     def close(self) -> None:
         """Write what waits and close the file. A second time it does nothing."""
         for thread, connection in ((self._writer, self._writing), (self._reader, self._reading)):

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from envs.executors.arguments import ArgumentCheck
 from envs.executors.backend import Backend, Reply
-from envs.types import ToolCall, ToolResult, ToolStatus
+from envs.types import Task, ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import ToolDoc
 
@@ -40,22 +40,37 @@ class RoutedExecutor:
     """An `Executor` that runs a tool where its origin says."""
 
     def __init__(
-        self, backends: Mapping[str, Backend], limits: CallLimits, *, fewer: Mapping[str, int] | None = None
+        self,
+        backends: Mapping[str, Backend],
+        limits: CallLimits,
+        *,
+        fewer: Mapping[str, int] | None = None,
+        in_order: Collection[str] = (),
     ) -> None:
-        """`backends`: by the origin of the tools that they run; `fewer`: calls at a time of those that take less."""
-        self._backends, self._limits = backends, limits
+        """`backends`: by the origin of the tools that they run; `fewer`: calls at a time of those that take less;
+        `in_order`: those of which an episode's calls run one after another, for each may read what the last changed.
+        """
+        self._backends, self._limits, self._in_order = backends, limits, in_order
+        self._turns: dict[str, asyncio.Lock] = {}  # of the origins `in_order`, in a session
         self._check = ArgumentCheck()
         self._places = _Places({origin: (fewer or {}).get(origin, limits.concurrency) for origin in backends})
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator["RoutedExecutor"]:
-        """See `Executor`."""
+    async def session(self, task: Task | None = None) -> AsyncIterator["RoutedExecutor"]:
+        """See `Executor`. Raises UserError for a task that begins in a state which nothing here has."""
+        if task is not None and (missing := task.initial_state.keys() - self._backends.keys()):
+            raise UserError(
+                f"task {task.id!r} begins in a state of the tools of origin {min(missing)!r}, and nothing here runs "
+                f"them; switch on executor.{min(missing)}"
+            )
         async with AsyncExitStack() as stack:
             own = {
-                origin: await stack.enter_async_context(backend.session()) for origin, backend in self._backends.items()
+                origin: await stack.enter_async_context(backend.session(task))
+                for origin, backend in self._backends.items()
             }
             episode = RoutedExecutor(own, self._limits)
             episode._check, episode._places = self._check, self._places
+            episode._turns = {origin: asyncio.Lock() for origin in self._in_order}
             yield episode
 
     async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
@@ -66,7 +81,7 @@ class RoutedExecutor:
         elif problem := self._check.problem(tool, arguments):
             reply = Reply(text=problem, status=ToolStatus.INVALID_ARGUMENTS)
         else:
-            async with self._places.of(tool.origin):
+            async with self._turns.get(tool.origin) or nullcontext(), self._places.of(tool.origin):
                 started = time.perf_counter()
                 reply = await self._reply(self._backends[tool.origin], tool, arguments)
         return ToolResult(
@@ -76,6 +91,11 @@ class RoutedExecutor:
             latency_s=time.perf_counter() - started,
             served_from=reply.served_from,
         )
+
+    async def state(self) -> Mapping[str, Any]:
+        """See `Executor`."""
+        states = {origin: await backend.state() for origin, backend in self._backends.items()}
+        return {origin: state for origin, state in states.items() if state}
 
     async def close(self) -> None:
         """See `Executor`."""
@@ -120,6 +140,15 @@ class _Places:
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters that UTF-8 can carry, the loss marked."""
     if len(text) > limit:
-        marker = f"… [cut from {len(text)} characters]"
+        marker = _marker(text)
         text = (text[: max(0, limit - len(marker))] + marker)[:limit]
     return text.encode(errors="replace").decode()
+
+
+def reads_as(text: str, whole: str) -> bool:
+    """Whether `text` is what a policy reads of `whole`, `cut` or not."""
+    return text == cut(whole, len(whole)) or (len(text) > len(_marker(whole)) and text == cut(whole, len(text)))
+
+
+def _marker(text: str) -> str:
+    return f"… [cut from {len(text)} characters]"

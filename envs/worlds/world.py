@@ -1,7 +1,7 @@
 """A world: the tools that exist, the tasks that are set in it, and where calls run. Built from a `WorldConfig`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from envs.config import EnvConfig
@@ -24,8 +24,9 @@ class WorldConfig:
 
     kind: Literal["embedded", "files", "stabletoolbench"] = "embedded"
     data: str | None = None  # files: a folder with tools.jsonl and tasks.jsonl; stabletoolbench: its folder
-    # stabletoolbench: does a task's search show the whole catalogue, or the query's own list of APIs
-    api_list: Literal["open", "given"] = "open"
+    # Does a task's search show the whole catalogue, or the tools that the task itself offers, where it offers some?
+    # None: open for stabletoolbench, given for files.
+    api_list: Literal["open", "given"] | None = None
     seed: int = 0  # embedded: which tools are the unseen ones
     checkers: tuple[str, ...] = ()  # files: Python modules that a task's `checker` may be from; they are imported
 
@@ -74,6 +75,8 @@ def build_world(config: WorldConfig) -> World:
     if config.kind == "files":
         catalogue = Catalogue.load(f"{config.data}/tools.jsonl")
         tasks = read_tasks(f"{config.data}/tasks.jsonl", catalogue, checkers=config.checkers)
+        if config.api_list == "open":
+            tasks = tuple(replace(task, offered_tools=()) for task in tasks)
     else:
         bench = read_stabletoolbench(config.data, given=config.api_list == "given")
         catalogue, tasks = bench.catalogue, bench.tasks

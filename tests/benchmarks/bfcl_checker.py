@@ -1,7 +1,8 @@
 """bfcl-eval's own checkers, out of its wheel, in a process of their own: a JSON line in, a JSON line out.
 
 In: {"category", "functions", "output": [{name: arguments}], "answer"}, out: {"valid", "kind"}; or in:
-{"calls": [[text, …], …], "id", "config", "classes"}, out: {"responses": [[text, …], …], "state"}.
+{"calls": [[text, …], …], "id", "config", "classes"}, out: {"responses": [[text, …], …], "state"}; or in:
+{"made": [[text, …], …], "gold": [[text, …], …], "id", "dialogue", "config", "classes"}, out: {"valid", "kind"}.
 
   python -m tests.benchmarks.bfcl_checker WHEEL
 """
@@ -10,6 +11,8 @@ import json
 import sys
 from types import ModuleType
 from typing import Any
+
+from envs.executors.bfcl_state import public_state
 
 
 class _AnyModel:
@@ -29,6 +32,7 @@ def main() -> None:
     sys.modules[models.__name__] = models
     from bfcl_eval.constants.enums import Language
     from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker
+    from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import multi_turn_checker
     from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_utils import execute_multi_turn_func_call
 
     def checked(job: dict[str, Any]) -> dict[str, Any]:
@@ -46,17 +50,19 @@ def main() -> None:
                 calls, job["config"], job["classes"], "any", job["id"], long_context="long_context" in job["id"]
             )
             responses.append(said)
-        public = {
-            f"{name}.{key}": repr(value)
-            for name, instance in instances.items()
-            for key, value in vars(instance).items()
-            if not key.startswith("_")
-        }
-        return {"responses": responses, "state": public}
+        return {"responses": responses, "state": public_state(instances)}
+
+    def judged(job: dict[str, Any]) -> dict[str, Any]:
+        entry = {"id": job["dialogue"], "initial_config": job["config"], "involved_classes": job["classes"]}
+        steps = [[[call] for call in calls] for calls in job["made"]]  # one call a step
+        # It keeps its instances by model and dialogue: a model of its own for each job gets fresh ones.
+        verdict = multi_turn_checker(steps, job["gold"], entry, "", f"m{job['id']}")
+        return {"valid": verdict["valid"], "kind": verdict.get("error_type", "")}
 
     for line in sys.stdin:
         job = json.loads(line)
-        print(json.dumps(executed(job) if "calls" in job else checked(job)))
+        answer = executed if "calls" in job else judged if "made" in job else checked
+        print(json.dumps(answer(job)))
 
 
 if __name__ == "__main__":

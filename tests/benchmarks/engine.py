@@ -41,6 +41,7 @@ def main() -> None:
         return [list(completion.ids) for completion in completions]
 
     def ours() -> None:
+        engine.release()  # or it would remember the prompts of the round before
         found["ours"] = asyncio.run(together())
 
     def theirs() -> None:

@@ -12,8 +12,8 @@ from envs.types import StopReason, Task, ToolCall, ToolStatus
 from retriever.base.canonical import same_json
 from retriever.metrics import bootstrap_interval, ndcg_at_k
 from retriever.search import Retriever
-from rewards.answers import answer_score
 from rewards.ast_rules import call_allowed
+from rewards.outcome import outcome, requests_met
 from rollout.types import TRUNCATED, TaskRollouts, Trajectory
 
 K = 5  # the k of recall_at_5 and ndcg_at_5, whatever a search returned
@@ -73,7 +73,8 @@ def trajectory_metrics(trajectory: Trajectory) -> dict[str, float | None]:
     """Every metric of `METRICS`, and `infra_failures`, of one finished episode.
 
     - pass_rate: the answer check holds, and every gold call that the task names was executed with an ok result: with
-      one of its right values where `allowed_calls` lists them, and none at all where that is empty;
+      one of its right values where `allowed_calls` lists them, and none at all where that is empty; of a dialogue whose
+      states are known, each request is met, by these calls or others (rewards/outcome.py);
     - all_gold_selected: every gold tool is in the selection; an episode without a valid selection has none of them;
     - toolset_size, selection_precision: of the selection; None without one, so that failing cannot make toolsets small;
     - recall_at_5: share of the gold tools in the top 5 of the best single search; recall_union: in all together;
@@ -111,8 +112,10 @@ def _passed(trajectory: Trajectory) -> float | None:
         return None
     if trajectory.answer is None or not trajectory.answer.strip():  # an unanswered task is never solved
         return 0.0
-    if answer_score(trajectory.answer, task) not in (None, 1.0):
+    if outcome(trajectory) not in (None, 1.0):
         return 0.0
+    if requests_met(trajectory) is not None:
+        return 1.0
     executed = [result.call for result in trajectory.results if result.status is ToolStatus.OK]
     if task.allowed_calls is not None:  # gold calls are then but the first of those that are right
         made = all(any(call_allowed(call, gold) for call in executed) for gold in task.allowed_calls)
@@ -155,7 +158,7 @@ def raw_instruction_baseline(tasks: Sequence[Task], retriever: Retriever, k: int
     would give: all_gold_at_<size> and precision_at_<size>.
     """
     depth = len(retriever.catalogue) if any(task.offered_tools for task in tasks) else max(k, K)
-    found = retriever.search([task.instruction for task in tasks], depth)
+    found = retriever.search([task.asked for task in tasks], depth)
     scores = []
     for task, ranked in zip(tasks, found, strict=True):
         ids = [c.tool.id for c in ranked if not task.offered_tools or c.tool.id in task.offered_tools]

@@ -3,12 +3,12 @@
 `evaluation/<stage>/<split>.jsonl.gz`: one record a task, its metrics (and rewards, where given) beside the trajectory.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.records import Record, RecordReader, RecordWriter
+from rollout.batch_files import Played
+from rollout.records import Record, RecordReader, write_records
 from rollout.types import TaskRollouts
 from train.evaluation.metrics import TaskScore, final_trajectory, task_score
 
@@ -21,21 +21,21 @@ def evaluation_path(run_dir: Path, stage: str, split: str) -> Path:
 
 
 def write_evaluation(
-    path: Path, rollouts: Sequence[TaskRollouts], rewards: Sequence[Mapping[str, Any]] | None = None
+    path: Path,
+    rollouts: Sequence[TaskRollouts],
+    rewards: Sequence[Mapping[str, Any]] | None = None,
+    played: Played | None = None,
 ) -> list[TaskScore]:
     """Write one record a task, the whole file or nothing; the scores. `rewards[i]` belongs to `rollouts[i]`."""
-    partial = path.with_name(f".{path.name.removesuffix(SUFFIX)}.partial{SUFFIX}")
-    partial.unlink(missing_ok=True)
-    scores = []
-    with RecordWriter(partial) as writer:
-        for index, found in enumerate(rollouts):
-            trajectory = final_trajectory(found)
-            scores.append(task_score(trajectory))
-            extra: dict[str, Any] = {"metrics": dict(scores[-1].metrics)}
-            if rewards is not None:
-                extra["reward"] = rewards[index]
-            writer.write(trajectory, extra)
-    os.replace(partial, path)
+    scores, records = [], []
+    for index, found in enumerate(rollouts):
+        trajectory = final_trajectory(found)
+        scores.append(task_score(trajectory))
+        extra: dict[str, Any] = {"metrics": dict(scores[-1].metrics)}
+        if rewards is not None:
+            extra["reward"] = rewards[index]
+        records.append(Record(trajectory=trajectory, extra=extra | (played.as_extra() if played is not None else {})))
+    write_records(path, records)
     return scores
 
 

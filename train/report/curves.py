@@ -34,10 +34,16 @@ CAPTIONS = {
     "policy/clip_ratio/region_mean": "Share of the tokens under the update whose ratio was clipped.",
     "update": "What the optimizer did, and the steps that it skipped.",
     "engine": "Difference of the engine's and the trainer's log-probs before the first update of a batch, in nats.",
-    "tokens": "Tokens generated and trained on.",
-    "time": "Seconds that each part of a batch took.",
+    "policy": "How far the policy is from the one that played the batch, before its first update, in nats.",
+    "rollout": "Episodes (each phase that is played is one), how fast they were played, and what became of them.",
+    "tokens": "Tokens generated and trained on; decoded, prefilled and found in a cache by the engines.",
+    "time": "Seconds that each part of a batch took; queue_s, decode_s and tool_s: of an episode, on average.",
 }
-STAGE_TITLES = {"sft": "Cold start: supervised fine-tuning", "rl": "Reinforcement learning: GRPO"}
+STAGE_TITLES = {
+    "sft": "Cold start: supervised fine-tuning",
+    "rl": "Reinforcement learning: GRPO",
+    "collect": "Collected rollouts",
+}
 MAX_RATIO = 5.0  # series of one chart whose sizes differ by more are drawn apart: the small one would be a flat line
 
 

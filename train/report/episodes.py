@@ -121,13 +121,14 @@ def _play(stage: str, record: Record) -> Play:
 
 
 def _shown(turn: Turn) -> Shown:
-    observations, error = tuple(map(clipped, turn.observation.texts)), turn.observation.format_error
-    said = error is not None and any(error in text for text in observations)
+    said, error = turn.observation, turn.observation.format_error
+    observations = tuple(map(clipped, said.texts if said.request is None else (said.request,)))
+    told = error is not None and any(error in text for text in observations)
     return Shown(
         phase=str(turn.phase),
         text=clipped(turn.text),
         observations=observations,
-        format_error=None if said else error,
+        format_error=None if told else error,
         bad=error is not None,
     )
 

@@ -1,0 +1,207 @@
+"""What the engine keeps and shares: nothing of it may be seen in the tokens, and it must save what it is there for."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from retriever.base.errors import UserError
+from rollout.config import RolloutConfig
+from rollout.engine import GenerationRequest
+from rollout.row_cache import rows_that_fit, token_bytes
+from rollout.transformers_engine import TransformersEngine
+from rollout.types import Completion, FinishReason, Sampling
+from tests.ranks_main import tiny_policy
+from tests.test_engine import GREEDY, Episode, engine_of, episodes, play
+
+RULES = tuple(range(700, 900))  # what all prompts begin with
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return tiny_policy(hidden=64)[0]
+
+
+def group(prompt: Sequence[int], size: int, *, name: str = "member") -> list[Episode]:
+    """Episodes with one prompt and different observations, as of one task."""
+    observations = [((index + 1,) * 5, (7, index)) for index in range(size)]
+    sampling = Sampling(temperature=1.0, max_new_tokens=10)
+    return [
+        Episode(name=f"{name} {index}", prompt=tuple(prompt), observations=observation, sampling=sampling)
+        for index, observation in enumerate(observations)
+    ]
+
+
+def completions(played: Sequence[Episode]) -> list[list[Completion]]:
+    return [episode.completions for episode in played]
+
+
+def alone(model: Any, played: Sequence[Episode]) -> list[list[Completion]]:
+    """What each episode comes to in an engine of its own."""
+    fresh = [Episode(name=e.name, prompt=e.prompt, observations=e.observations, sampling=e.sampling) for e in played]
+    return [play(engine_of(model), [episode])[0].completions for episode in fresh]
+
+
+def test_a_groups_prompt_is_prefilled_once(model: Any) -> None:
+    engine = engine_of(model)
+    played = play(engine, group([*RULES, 1, 2, 3], 8))
+    # 203 tokens, the last of which is a decode step's; then of each episode the last sampled token and the observation
+    # but for its last: 5 and 2 tokens.
+    assert engine.prefilled_tokens == 202 + 8 * (5 + 2)
+    assert completions(played) == alone(model, played)  # bit by bit
+
+
+def test_what_different_prompts_begin_with_is_prefilled_once(model: Any) -> None:
+    engine = engine_of(model)
+    prompts = [(*RULES, *range(index, index + 20)) for index in range(5)]
+    played = play(engine, [episode for index, p in enumerate(prompts) for episode in group(p, 1, name=str(index))])
+    assert engine.prefilled_tokens == 200 + 5 * 19 + 5 * (5 + 2)
+    assert completions(played) == alone(model, played)
+
+
+def test_a_context_that_is_over_serves_the_next_with_its_beginning(model: Any) -> None:
+    engine = engine_of(model, max_concurrent=2)
+    first = play(engine, group([*RULES, 1], 1, name="first"))
+    before = engine.prefilled_tokens
+    second = play(engine, group([*RULES, 2], 1, name="second"))
+    assert engine.prefilled_tokens - before == 5 + 2
+    assert completions([*first, *second]) == alone(model, [*first, *second])
+
+
+@pytest.mark.parametrize("chunk", [8, 24, 100, 300])
+def test_a_prefill_in_chunks_gives_the_same_bits(model: Any, chunk: int) -> None:
+    whole = play(engine_of(model), episodes([400, 33, 250]))
+    cut = play(engine_of(model, prefill_tokens=chunk), episodes([400, 33, 250]))
+    assert completions(cut) == completions(whole)
+
+
+def test_others_decode_while_a_long_prompt_is_prefilled(model: Any) -> None:
+    engine = engine_of(model, prefill_tokens=16)
+    short, long = episodes([5, 640], turns=1)
+    seen = []
+
+    async def both() -> None:
+        tasks = [asyncio.create_task(episode.play(engine)) for episode in (short, long)]
+        await tasks[0]
+        seen.append(engine.prefilled_tokens)
+        await tasks[1]
+
+    asyncio.run(both())
+    assert seen[0] < 640 / 2  # 12 decode steps, between which at most 16 tokens each were prefilled
+    assert engine.prefilled_tokens == 4 + 639
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_contexts_that_gave_their_rows_up_come_back_with_the_same_tokens(model: Any, rows: int) -> None:
+    lengths = (30, 47, 64, 81, 98, 115)
+    engine = engine_of(model, max_concurrent=rows, deterministic=False)
+    played = play(engine, [slow(episode) for episode in episodes(lengths)])
+    roomy = engine_of(model, deterministic=False)
+    expected = play(roomy, episodes(lengths))
+    assert [[c.ids for c in e.completions] for e in played] == [[c.ids for c in e.completions] for e in expected]
+    assert engine.prefilled_tokens > roomy.prefilled_tokens  # they were prefilled again
+
+
+def test_a_deterministic_engine_takes_nobodys_row(model: Any) -> None:
+    lengths = (30, 47, 64, 81)
+    engine, roomy = engine_of(model, max_concurrent=2), engine_of(model)
+    played = play(engine, [slow(episode) for episode in episodes(lengths)])
+    assert completions(played) == completions(play(roomy, episodes(lengths)))
+    assert engine.prefilled_tokens == roomy.prefilled_tokens
+
+
+@dataclass(kw_only=True)
+class Slow(Episode):
+    """An episode whose tools take a while."""
+
+    async def play(self, engine: TransformersEngine) -> Episode:
+        ids = self.prompt
+        for turn, observation in enumerate((*self.observations, ())):
+            request = GenerationRequest(session=self.name, ids=ids, sampling=self.sampling, seed=100 + turn)
+            completion = await engine.generate(request)
+            self.completions.append(completion)
+            ids += completion.ids + observation
+            await asyncio.sleep(0.05)
+        engine.close_session(self.name)
+        return self
+
+
+def slow(episode: Episode) -> Slow:
+    return Slow(name=episode.name, prompt=episode.prompt, observations=episode.observations, sampling=episode.sampling)
+
+
+def test_a_budget_in_gigabytes_is_so_many_rows(model: Any) -> None:
+    config = model.config
+    # keys and values, 2 layers of 2 heads of 16 numbers of 4 bytes
+    one = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    assert token_bytes(config, 4) == one
+    row_gb = one * 100 / 1e9
+    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 3
+    assert rows_that_fit(config, max_rows=2, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 2
+    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=0, bytes_per_number=4) == 64
+    with pytest.raises(UserError, match=r"rollout.kv_cache_gb=\S+ has no room .* rollout.max_context=100"):
+        rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb / 2, bytes_per_number=4)
+
+
+def test_what_is_released_is_allocated_again(model: Any) -> None:
+    engine = engine_of(model)
+    first = play(engine, episodes([20, 30]))
+    engine.release()
+    assert sum(t.numel() for t in engine._passes._cache.keys if t is not None) == 0
+    assert completions(play(engine, episodes([20, 30]))) == completions(first)
+
+
+def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(model: Any) -> None:
+    def text(ids: Sequence[int]) -> str:
+        return "".join(f"<{id}>" for id in ids)
+
+    (whole,) = play(engine_of(model), episodes([30], turns=1))
+    ids = whole.completions[0].ids
+    engine = TransformersEngine(model, stop_ids=[], config=RolloutConfig(), decode=text)
+    prompt = episodes([30], turns=1)[0].prompt
+
+    def completed(**stops: Any) -> Completion:
+        sampling = Sampling(temperature=0.0, max_new_tokens=12, **stops)
+        return asyncio.run(engine.generate(GenerationRequest(session="s", ids=prompt, sampling=sampling, seed=0)))
+
+    spelled = f"{ids[2]}><{ids[3]}"  # across two tokens
+    at = next(end for end in range(1, 13) if spelled in text(ids[:end]))
+    assert completed(stop=(spelled,)).ids == ids[:at]
+    assert completed(stop=(spelled,)).finish is FinishReason.STOP
+    assert completed(stop_ids=(ids[5],)).ids == ids[: ids.index(ids[5]) + 1]
+    assert completed(stop=("not there",)).ids == ids
+    with pytest.raises(UserError, match="give the engine `decode`"):
+        sampling = Sampling(stop=("x",), max_new_tokens=4)
+        asyncio.run(engine_of(model).generate(GenerationRequest(session="s", ids=prompt, sampling=sampling, seed=0)))
+
+
+def test_a_request_beyond_the_context_is_refused(model: Any) -> None:
+    engine = engine_of(model, max_context=100, max_new_tokens=12)
+    request = GenerationRequest(session="s", ids=tuple(range(89)), sampling=GREEDY, seed=0)
+    with pytest.raises(UserError, match=r"89 tokens and 12 new ones exceeds rollout.max_context=100"):
+        asyncio.run(engine.generate(request))
+
+
+def test_a_model_with_a_sliding_window_is_refused(model: Any) -> None:
+    other = tiny_policy(hidden=64)[0]
+    other.config.layer_types = ["sliding_attention"] * len(other.config.layer_types)
+    with pytest.raises(UserError, match="layers of sliding_attention"):
+        engine_of(other)
+
+
+def test_a_donor_that_is_cancelled_is_not_waited_for(model: Any) -> None:
+    engine = engine_of(model, prefill_tokens=16)
+    donor, receiver = group([*RULES, 1], 2)
+
+    async def cancelled() -> Episode:
+        giving = asyncio.create_task(donor.play(engine))
+        taking = asyncio.create_task(receiver.play(engine))
+        while engine.prefilled_tokens < 48:
+            await asyncio.sleep(0)
+        giving.cancel()
+        return await asyncio.wait_for(taking, 60)
+
+    played = asyncio.run(cancelled())
+    assert completions([played]) == alone(model, [played])
