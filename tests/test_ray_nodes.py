@@ -33,9 +33,10 @@ class Nodes:
 
     def __init__(self) -> None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # as `open_cluster` does
-        os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
+        from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
         from ray.cluster_utils import Cluster
 
+        ensure_token_if_auth_enabled()  # the one that clusters of a run's own have made, or make
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
         self.address = str(self._cluster.address)
 
