@@ -1,6 +1,7 @@
 """The policy and how its rollouts are collected, as configuration."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,7 +39,7 @@ class RolloutConfig:
     # split: workers have `devices` to themselves; colocated: they and the trainer take turns on the trainer's
     placement: Literal["split", "colocated"] = "split"
     devices: tuple[int, ...] = ()  # GPUs of this machine for the workers; trainer ranks take 0, 1, …
-    ray_address: str | None = None  # of a cluster to join; None: one of the run's own, on the loopback interface
+    ray_address: str | None = None  # HOST:PORT of a cluster to join; None: one of its own, on loopback
     heartbeat_timeout_s: float = 120.0  # a worker silent for longer is replaced; an engine step may block its answer
     start_timeout_s: float = 600.0  # without any worker for so long the run stops
     max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
@@ -97,6 +98,8 @@ class RolloutConfig:
     def _check_devices(self) -> None:
         if len(set(self.devices)) < len(self.devices) or any(device < 0 for device in self.devices):
             raise UserError(f"rollout.devices={list(self.devices)}: give each GPU once, by its number from 0")
+        if self.ray_address is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", self.ray_address):
+            raise UserError(f"rollout.ray_address={self.ray_address}: expected HOST:PORT of a cluster's head")
         if self.ray_address is not None and (self.devices or self.placement == "colocated"):
             raise UserError(
                 f"rollout.ray_address={self.ray_address}: a cluster that is joined gives out its own devices; leave "

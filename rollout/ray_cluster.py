@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 
 _STARTS = 4  # of a cluster of our own
+_ANSWER_S = 10.0  # of a cluster that is to be joined, until its head takes a connection
 _LOOPBACK = ("127.0.0.1", "localhost")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -46,7 +48,10 @@ def open_cluster(rollout: RolloutConfig) -> Any:
 
 
 def _join(ray: Any, address: str) -> None:
+    host, _, port = address.rpartition(":")
     try:
+        with socket.create_connection((host, int(port)), timeout=_ANSWER_S):
+            pass  # Ray would try for minutes where nobody listens
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         ray.shutdown()

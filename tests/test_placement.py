@@ -55,6 +55,7 @@ def test_what_keeps_apart_or_says_that_it_shares_is_taken(rollout: dict[str, Any
         ({"devices": (1,), "gpus_per_worker": 1.0}, "asks for 2 GPUs, rollout.devices names 1"),
         ({"devices": (1, 2), "gpus_per_worker": 1.0, "ray_address": "h:1"}, "gives out its own devices"),
         ({"placement": "colocated", "ray_address": "h:1"}, "gives out its own devices"),
+        ({"ray_address": "auto"}, "ray_address=auto: expected HOST:PORT"),
         ({"heartbeat_timeout_s": 0.0}, "heartbeat_timeout_s=0.0 is not positive and finite"),
         ({"start_timeout_s": float("inf")}, "start_timeout_s=inf is not positive and finite"),
     ],
