@@ -1,6 +1,6 @@
 """What it saves to play the next batch while one is trained: grpo.max_policy_lag 1 against 0, the same otherwise.
 
-python -m tests.benchmarks.overlap [--rounds 5] [--batches 8]
+python -m tests.benchmarks.overlap [--rounds 5] [--batches 16]
 
 Real GRPO of the nano base with a Ray worker in the embedded world, whose tool calls take 50 ms each; both runs train as
 many batches of as many tasks from the same start, in turn. Counted is the wall time from the first batch's beginning to
@@ -100,7 +100,7 @@ def main() -> None:
     """Both in turn, after a short run that warms up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=16)
     args = parser.parse_args()
     torch.set_num_threads(1)
     pool = RayPool(SPEC)
