@@ -14,7 +14,7 @@ from envs.worlds.world import WorldConfig
 from retriever.base.errors import UserError
 from retriever.config import EncoderTrainingConfig, RetrieverConfig
 from rewards.config import RewardConfig
-from rollout.config import ModelConfig, RolloutConfig
+from rollout.config import NO_TRAINING, ModelConfig, RolloutConfig
 from train.config import EvaluationConfig, GrpoConfig, SftConfig, zero_stage
 from train.tracking import TrackingConfig
 
@@ -60,6 +60,8 @@ class RunConfig:
     def check_trainable(self) -> None:
         """Raises UserError for a GRPO run that could only fail, or train nothing, later on."""
         grpo, model = self.grpo, self.model
+        if self.rollout.engine == "openai":
+            raise UserError(NO_TRAINING)
         if grpo.records is None:
             self.check_playable()
         if model.dtype == "bfloat16" and not model.lora and grpo.deepspeed is None:

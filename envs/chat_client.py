@@ -1,7 +1,7 @@
 """One small client of OpenAI's chat protocol, which vLLM, SGLang, llama.cpp and most services speak.
 
-It asks for one completion and gives its text: no streaming to the caller, no tools, no log-probabilities. Policies
-that are trained do not come through here: their token ids matter.
+It asks for one completion and gives its text, or its text and the tools that it calls: no streaming to the caller, no
+log-probabilities. Policies that are trained do not come through here: their token ids matter.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import math
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -57,6 +58,24 @@ class ChatConfig:
             raise UserError(f"chat.temperature={self.temperature} is below 0 or no number; 0 is greedy")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCall:
+    """A tool that the model calls."""
+
+    id: str
+    name: str
+    arguments: str  # JSON, as the model wrote it: perhaps none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatReply:
+    """One message of the model's."""
+
+    text: str
+    calls: tuple[ChatCall, ...] = ()
+    cut: bool = False  # by the limit of tokens
+
+
 class ChatClient:
     """Asks one model, any number of requests at a time, from any event loop."""
 
@@ -76,10 +95,21 @@ class ChatClient:
 
         `seed` stands in for the config's. Raises InfraError when no completion came.
         """
+        settings = {} if seed is None else {"seed": seed}
+        return _text(await self._said(messages, settings, within_s), self._url)
+
+    async def reply(
+        self, messages: Sequence[Mapping[str, Any]], *, settings: Mapping[str, Any], within_s: float = math.inf
+    ) -> ChatReply:
+        """One completion with the tools that it calls. `settings` of the request (tools, max_tokens, …) win over the
+        config's. Raises InfraError when no completion came."""
+        return _reply(await self._said(messages, settings, within_s), self._url)
+
+    async def _said(self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], within_s: float) -> str:
         here = httpx.URL(self._url).host in _HERE  # a proxy of the user's is not for this machine
         # One for each completion: a connection belongs to its event loop, and a new one costs little beside a model.
         async with httpx.AsyncClient(timeout=None, verify=self._tls, trust_env=not here) as client:
-            return await self._completed(client, self._body(messages, seed), time.monotonic() + within_s)
+            return await self._completed(client, self._body(messages, settings), time.monotonic() + within_s)
 
     async def _completed(self, client: httpx.AsyncClient, body: bytes, ends: float) -> str:
         pause_s = _FIRST_PAUSE_S
@@ -102,7 +132,7 @@ class ChatClient:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         raise InfraError(f"{self._url} gave no completion in {attempt + 1} tries ({problem}); is it running?")
 
-    def _body(self, messages: Sequence[Mapping[str, str]], seed: int | None) -> bytes:
+    def _body(self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> bytes:
         config = self.config
         asked: dict[str, Any] = {
             "model": config.model,
@@ -110,9 +140,9 @@ class ChatClient:
             "temperature": config.temperature,
             "max_tokens": config.max_tokens,
         }
-        seed = config.seed if seed is None else seed
-        if seed is not None:
-            asked["seed"] = seed
+        if config.seed is not None:
+            asked["seed"] = config.seed
+        asked |= settings
         # "replace": a lone surrogate, which a policy may write, cannot be sent
         return json.dumps(asked, ensure_ascii=False).encode(errors="replace")
 
@@ -133,7 +163,7 @@ class ChatClient:
             raise InfraError(
                 f"{self._url} refused: HTTP {answer.status_code}: {said[:200]}; check chat's model and key"
             )
-        return _text(said, self._url)
+        return said
 
 
 class _Busy(Exception):
@@ -166,10 +196,39 @@ def _retry_after_s(header: str | None) -> float:
 
 
 def _text(said: str, url: str) -> str:
-    try:
+    with _understood(said, url):
         text = json.loads(said)["choices"][0]["message"]["content"]
         if isinstance(text, str):
             return text
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        pass
-    raise InfraError(f"{url} answered with something that is no completion: {said[:200]!r}")
+        raise TypeError(text)
+
+
+def _reply(said: str, url: str) -> ChatReply:
+    with _understood(said, url):
+        choice = json.loads(said)["choices"][0]
+        message = choice["message"]
+        text, calls = message.get("content") or "", message.get("tool_calls") or []
+        if not isinstance(text, str):
+            raise TypeError(text)
+        return ChatReply(
+            text=text,
+            calls=tuple(_call(position, call) for position, call in enumerate(calls)),
+            cut=choice.get("finish_reason") == "length",
+        )
+
+
+def _call(position: int, call: Any) -> ChatCall:
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    if not isinstance(name, str):
+        raise TypeError(name)
+    if not isinstance(arguments, str):  # some servers parse them
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return ChatCall(id=str(call.get("id") or f"call_{position}"), name=name, arguments=arguments)
+
+
+@contextmanager
+def _understood(said: str, url: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise InfraError(f"{url} answered with something that is no completion: {said[:200]!r}") from None

@@ -29,6 +29,7 @@ STAGES = {
 EXPERT_TOKENS = 260  # sampled by the policy in one expert episode, both phases; measured on the embedded world
 TURNS = 5  # of a typical episode: two searches, a selection, a call, an answer
 WORKER_BASE_BYTES = 0.6e9  # a Ray worker with torch imported and nothing loaded
+VLLM_BASE_BYTES = 0.8e9  # vLLM's process beside it, with nothing loaded; measured, the CPU build
 
 # Parameters (billions), layers, hidden size, bytes of KV cache a token in bfloat16; from each model's config.json.
 _QWEN3 = {
@@ -64,6 +65,7 @@ def plan_text(command: str, config: RunConfig) -> str:
         f"folder     {folder_of(config)} ({folder_state(config)})",
         f"stages     {STAGES[command].format(stages=', '.join(config.evaluation.stages) or 'none')}",
         f"model      {_model_line(config, shape)}",
+        f"engine     {_engine_line(config)}",
         *_token_lines(command, config),
         *_placement_lines(config),
         *_memory_lines(config, shape),
@@ -75,6 +77,15 @@ def _model_line(config: RunConfig, shape: ModelShape | None) -> str:
     size = "size unknown until it is loaded" if shape is None else f"about {_amount(shape.parameters)} parameters"
     how = f"LoRA of rank {config.model.lora_rank}" if config.model.lora else "all weights trained"
     return f"{config.model.path}: {size}, {config.model.dtype}, {how}"
+
+
+def _engine_line(config: RunConfig) -> str:
+    rollout = config.rollout
+    if rollout.server is not None:
+        return f"{rollout.server.model} at {rollout.server.base_url} plays; model.path gives the tokenizer that counts"
+    if rollout.engine == "vllm":
+        return f"vllm by {rollout.vllm.python}; rollout.deterministic is not kept"
+    return "transformers, deterministic" if rollout.deterministic else "transformers"
 
 
 def _token_lines(command: str, config: RunConfig) -> Iterator[str]:
@@ -153,6 +164,11 @@ def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
 def worker_bytes(config: RunConfig, shape: ModelShape) -> float:
     """Weights and a full KV cache of one rollout worker."""
     width = 2 if config.model.dtype == "bfloat16" else 4
+    if config.rollout.engine == "openai":
+        return WORKER_BASE_BYTES
+    if config.rollout.engine == "vllm":
+        cache_bytes = config.rollout.vllm.cpu_cache_gib * 2**30
+        return WORKER_BASE_BYTES + VLLM_BASE_BYTES + shape.parameters * width + cache_bytes
     cache = config.rollout.max_concurrent * config.rollout.max_context * shape.kv_bytes * width / 2
     return WORKER_BASE_BYTES + shape.parameters * width + cache
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.schema import RunConfig
+from envs.chat_client import ChatClient
 from envs.executors.mcp_config import read_mcp_config
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
@@ -19,6 +20,7 @@ from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
 from rollout.batch_files import record_files
+from rollout.vllm_environment import vllm_interpreter
 from train.config import check_enough, zero_stage
 
 TRAINS = frozenset({"quickstart", "study", "sft", "grpo"})
@@ -44,6 +46,7 @@ def preflight(command: str, config: RunConfig) -> None:
     _check_splits(config, tuple(_wanted_splits(command, config)))
     if not _reads_records_alone(command, config):
         _check_executor(config)
+        _check_engine(config)
 
 
 def _reads_records_alone(command: str, config: RunConfig) -> bool:
@@ -55,6 +58,17 @@ def _check_records(config: RunConfig) -> None:
     """Are there as many recorded batches as GRPO is to train on? They are opened when their turn comes."""
     if config.grpo.records is not None:
         check_enough(record_files(config.grpo.records), config.grpo)
+
+
+def _check_engine(config: RunConfig) -> None:
+    """Is there what `rollout.engine` needs? No server is asked anything."""
+    rollout = config.rollout
+    if rollout.engine == "vllm":
+        vllm_interpreter(rollout.vllm.python)
+    if rollout.server is not None:
+        if config.env.dialect != "qwen3":
+            raise UserError(f"env.dialect={config.env.dialect}: rollout.engine=openai takes qwen3 alone; give that")
+        ChatClient(rollout.server.chat())  # its key is there
 
 
 def _wanted_splits(command: str, config: RunConfig) -> Iterator[str]:

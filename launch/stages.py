@@ -39,7 +39,7 @@ from rollout.pool import Pool
 from rollout.ray_pool import RayPool
 from rollout.renderer import Renderer
 from rollout.types import Sampling, TaskRollouts
-from rollout.weights import weight_update
+from rollout.weights import weight_update, weights_hash
 from rollout.worker import WorkerSpec
 from train.ahead import ahead
 from train.distributed import forget_deepspeed, full_weights
@@ -115,10 +115,15 @@ class Stages:
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> tuple[list[TaskRollouts], str]:
         """What the policy did, and the hash of its weights."""
         config = self.config
-        model = load_model(model_path, config.model)  # before any worker tries, who could tell less well what is wrong
-        pool = self.pool(model_path)
-        weights = weight_update(0, trainable(model))
-        pool.push(weights)
+        weights = weights_hash({})  # of a server's model: that of no tensors, which no other weights have
+        if config.rollout.engine == "openai":
+            pool = self.pool(model_path)
+        else:
+            model = load_model(model_path, config.model)  # before any worker tries, who could tell less what is wrong
+            pool = self.pool(model_path)
+            update = weight_update(0, trainable(model))
+            pool.push(update)
+            weights = update.content_hash
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
@@ -129,7 +134,7 @@ class Stages:
             self.display.say(
                 f"{what}: {len(lost)} of {len(episodes)} lost to failures of ours; first: {lost[0].failure}"
             )
-        return rollouts, weights.content_hash
+        return rollouts, weights
 
     # --- the cold start ----------------------------------------------------------------------------------------------
 

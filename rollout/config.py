@@ -2,10 +2,16 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from envs.chat_client import ChatConfig
 from retriever.base.errors import UserError
+
+NO_TRAINING = (
+    "rollout.engine=openai: a server gives no token ids and takes no weights, so it can be evaluated (toolscout eval), "
+    "not trained; give rollout.engine=transformers or vllm"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +36,55 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VllmConfig:
+    """vLLM, where it generates: its own environment, and what it may take."""
+
+    python: str = ".venv-vllm/bin/python"  # its environment's interpreter; relative to the repository
+    memory_share: float = 0.5  # of a GPU's memory, for its weights and its cache together
+    cpu_cache_gib: int = 1  # keys and values, where there is no GPU
+    eager: bool = True  # false: compiles and captures CUDA graphs for minutes, then decodes faster
+
+    def __post_init__(self) -> None:
+        if not self.python:
+            raise UserError("rollout.vllm.python is empty; give the interpreter of vLLM's environment")
+        if not 0 < self.memory_share <= 1:
+            raise UserError(f"rollout.vllm.memory_share={self.memory_share} is no share; give e.g. 0.5")
+        if self.cpu_cache_gib < 1:
+            raise UserError(f"rollout.vllm.cpu_cache_gib={self.cpu_cache_gib} is below 1; give e.g. 4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """A server of OpenAI's chat protocol whose model is evaluated; how much it writes is `rollout.max_new_tokens`."""
+
+    base_url: str  # up to the version: http://127.0.0.1:8000/v1
+    model: str  # the name that the server knows it by
+    api_key_variable: str | None = None  # the environment variable that holds the key; the key is in no config
+    timeout_s: float = 120.0  # of one try
+    retries: int = 4  # after a connection that failed, a try that took too long, HTTP 429 or 5xx
+
+    def __post_init__(self) -> None:
+        self.chat()
+
+    def chat(self) -> ChatConfig:
+        """For the client. Raises UserError for what it cannot take."""
+        return ChatConfig(
+            base_url=self.base_url,
+            model=self.model,
+            api_key_variable=self.api_key_variable,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:
     """Ray workers, sampling and limits."""
 
+    # transformers: the reference, anywhere; vllm: faster on a GPU; openai: somebody's server, to evaluate its model
+    engine: Literal["transformers", "vllm", "openai"] = "transformers"
+    vllm: VllmConfig = field(default_factory=VllmConfig)
+    server: ServerConfig | None = None  # of engine=openai
     workers: int = 2
     threads_per_worker: int = 1
     gpus_per_worker: float = 0.0
@@ -52,7 +104,8 @@ class RolloutConfig:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
-    deterministic: bool = True  # on the CPU: passes are padded so that tokens do not depend on batch neighbours
+    # of engine=transformers on the CPU: passes are padded so that tokens do not depend on batch neighbours
+    deterministic: bool = True
     # What is ours to answer for: while a call is out, whose tool has env.call_timeout_s, both stand still.
     turn_timeout_s: float = 180.0  # from the request to the observation; a retriever's service is waited for for 120
     episode_timeout_s: float = 300.0
@@ -80,6 +133,7 @@ class RolloutConfig:
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is not positive and finite; give e.g. {example}")
         self._check_devices()
+        self._check_engine()
         if not 0 <= self.max_lost_share < 1:
             raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:
@@ -114,6 +168,18 @@ class RolloutConfig:
             raise UserError(
                 f"rollout.workers={self.workers} × rollout.gpus_per_worker={self.gpus_per_worker:g} asks for "
                 f"{wanted:g} GPUs, rollout.devices names {len(self.devices)}; lower either, or name more"
+            )
+
+    def _check_engine(self) -> None:
+        if (self.engine == "openai") != (self.server is not None):
+            raise UserError(
+                f"rollout.engine={self.engine} and rollout.server={self.server}: engine=openai asks a server, and no "
+                "other does; give both rollout.engine=openai and rollout.server.base_url and model, or neither"
+            )
+        if self.engine == "vllm" and self.gpus_per_worker > 1:
+            raise UserError(
+                f"rollout.gpus_per_worker={self.gpus_per_worker:g}: a worker's vLLM runs on one GPU; give at most 1, "
+                "and more rollout.workers"
             )
 
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from envs.types import PolicyMessage
 from rollout.renderer import Renderer
-from rollout.types import Completion, FinishReason, Sampling
+from rollout.types import Completion, FinishReason, RolloutStatus, Sampling
+from rollout.weights import WeightUpdate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,22 @@ class Engine(Protocol):
 
     def close_session(self, session: str) -> None:
         """The context is over; whatever was kept for it may go. Unknown sessions are fine."""
+        ...
+
+
+class WorkerEngine(Engine, Protocol):
+    """An engine as a worker holds one: its weights come and go, and it is watched."""
+
+    def set_weights(self, update: WeightUpdate) -> None:
+        """Load an update, and prove by its hash that it arrived. Raises IntegrityError."""
+        ...
+
+    def release(self) -> None:
+        """Give memory of contexts back until the next request, where a trainer shares the device."""
+        ...
+
+    def status(self) -> RolloutStatus:
+        """What is asked of it and what it has done. Raises InfraError when it is broken for good."""
         ...
 
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from retriever.base.errors import UserError
 from rollout.fused_decoder import FusedDecoder, fused_decoder
 from rollout.row_cache import RowCache
-from rollout.sampling import draw, draw_whole, settings
+from rollout.sampling import draw, draw_whole
 from rollout.types import Sampling
 
 _log = logging.getLogger(__name__)
@@ -214,21 +215,27 @@ class _Graph:
     """A captured step of `count` rows that draw and `places` tokens of prefills, over `length` positions."""
 
     def __init__(self, graphs: _Graphs, count: int, places: int, length: int) -> None:
-        # A graph reads the addresses that it was captured with. Rows, positions, ids and, of those that draw,
-        # temperatures, greedy or not and random numbers travel as one: in fp64 each is exact.
+        # A graph reads and writes the addresses that it was captured with, the host's too. Rows, positions, ids and, of
+        # those that draw, temperatures, greedy or not and random numbers travel as one: in fp64 each is exact.
         self._count, tokens = count, count + places
-        self._empty = torch.zeros(6, tokens, dtype=torch.float64)
+        self._empty = np.zeros((6, tokens))
         self._empty[0], self._empty[3] = graphs.nowhere, 1.0
-        self._staged = self._empty.clone().pin_memory()
-        self._inputs = self._empty.to(graphs.device)
+        sent = torch.from_numpy(self._empty).clone().pin_memory()
+        got = torch.zeros(2, count, dtype=torch.float64).pin_memory()
+        self._sent, self._got = sent.numpy(), got.numpy()
+        self._pinned = (sent, got)
+        inputs = sent.to(graphs.device)
 
-        def step() -> tuple[Tensor, Tensor]:
-            rows, positions, ids = (line.long() for line in self._inputs[:3])
-            temperatures, greedy, uniform = (line[:count] for line in self._inputs[3:])
+        def step() -> Tensor:
+            inputs.copy_(sent, non_blocking=True)
+            rows, positions, ids = (line.long() for line in inputs[:3])
+            temperatures, greedy, uniform = (line[:count] for line in inputs[3:])
             logits = graphs.decoder.logits(ids, positions, rows, graphs.cache, length=length, wanted=count).float()
             drawn, logprobs = draw_whole(logits, temperatures.float(), greedy.bool(), uniform)
-            return logits, torch.stack([drawn.double(), logprobs.double()])
+            got.copy_(torch.stack([drawn.double(), logprobs.double()]), non_blocking=True)
+            return logits
 
+        self._inputs = inputs
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # what is compiled or needs a workspace has it before it is captured
@@ -236,30 +243,35 @@ class _Graph:
         torch.cuda.current_stream().wait_stream(stream)
         self._captured = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._captured, pool=graphs.pool):
-            self._logits, self._drawn = step()
+            self._logits = step()
 
     def replay(self, draws: Sequence[Draw], beside: Sequence[Chunk]) -> tuple[list[int], list[float]]:
         """See `ForwardPasses.decode`."""
-        staged, count = self._staged.copy_(self._empty), len(draws)
-        samplings, uniform = [one.sampling for one in draws], [one.uniform for one in draws]
+        sent, count = self._sent, len(draws)
+        sent[:] = self._empty
         if draws:
-            table = [[one.row, one.position, one.token] for one in draws]
-            staged[:3, :count] = torch.tensor(table, dtype=torch.float64).T
-            staged[3:, :count] = torch.stack([line.double() for line in settings(samplings, uniform)])
+            sent[:, :count] = [
+                [one.row for one in draws],
+                [one.position for one in draws],
+                [one.token for one in draws],
+                [one.sampling.temperature or 1.0 for one in draws],
+                [one.sampling.temperature == 0 for one in draws],
+                [one.uniform for one in draws],
+            ]
         at = self._count
         for chunk in beside:
             end = at + len(chunk.ids)
-            staged[0, at:end] = chunk.row
-            staged[1, at:end] = torch.arange(chunk.begin, chunk.begin + len(chunk.ids))
-            staged[2, at:end] = torch.tensor(chunk.ids)
+            sent[0, at:end], sent[1, at:end] = chunk.row, np.arange(chunk.begin, chunk.begin + len(chunk.ids))
+            sent[2, at:end] = chunk.ids
             at = end
-        self._inputs.copy_(staged, non_blocking=True)
         self._captured.replay()
-        if any(sampling.truncated for sampling in samplings):
-            tokens, logprobs = draw(self._logits[:count], samplings, uniform)
-            return tokens.tolist(), logprobs.tolist()
-        drawn, logprobs = self._drawn[:, :count].tolist()  # waits for the graph: the staged inputs may be written again
-        return [int(token) for token in drawn], logprobs
+        if any(one.sampling.truncated for one in draws):
+            drawn, logprobs = draw(
+                self._logits[:count], [one.sampling for one in draws], [one.uniform for one in draws]
+            )
+            return drawn.tolist(), logprobs.tolist()
+        torch.cuda.current_stream().synchronize()
+        return self._got[0, :count].astype(int).tolist(), self._got[1, :count].tolist()
 
 
 def _graph_rows(count: int, most: int) -> int:

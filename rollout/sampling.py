@@ -20,22 +20,19 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], uniform: Sequence[float]
     The log-probs are log_softmax(logits / temperature) of the whole distribution, whatever was cut off (DESIGN.md,
     decision 6); those of greedy rows are at temperature 1.
     """
-    temperatures, greedy, numbers = (t.to(logits.device) for t in settings(samplings, uniform))
-    logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
-    return _chosen(logits, logprobs, _truncated(logprobs, samplings), greedy, numbers)
-
-
-def settings(samplings: Sequence[Sampling], uniform: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Temperatures [B] fp32 (1 for greedy rows), which rows are greedy [B], and the random numbers [B] fp64."""
-    return (
-        torch.tensor([sampling.temperature or 1.0 for sampling in samplings], dtype=torch.float32),
-        torch.tensor([sampling.temperature == 0 for sampling in samplings]),
-        torch.tensor(uniform, dtype=torch.float64),
-    )
+    device = logits.device
+    temperatures = torch.tensor([sampling.temperature or 1.0 for sampling in samplings], dtype=torch.float32)
+    greedy = torch.tensor([sampling.temperature == 0 for sampling in samplings])
+    logprobs = torch.log_softmax(logits / temperatures.to(device)[:, None], dim=-1)
+    kept, numbers = _truncated(logprobs, samplings), torch.tensor(uniform, dtype=torch.float64)
+    return _chosen(logits, logprobs, kept, greedy.to(device), numbers.to(device))
 
 
 def draw_whole(logits: Tensor, temperatures: Tensor, greedy: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """`draw` from `settings` as tensors, where nothing is truncated: a CUDA graph can hold it."""
+    """`draw` where nothing is truncated, of tensors alone, so that a CUDA graph can hold it.
+
+    `temperatures` [B] fp32, 1 for greedy rows; `greedy` [B] bool; `uniform` [B] fp64.
+    """
     logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
     return _chosen(logits, logprobs, logprobs, greedy, uniform)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,10 +19,10 @@ from retriever.build import build_retriever
 from retriever.config import RetrieverConfig
 from rollout.collect import Collector
 from rollout.config import GroupPlan, ModelConfig, RolloutConfig
-from rollout.policy import load_model, load_tokenizer
+from rollout.engines import build_engine
+from rollout.policy import load_tokenizer
 from rollout.pool import Progress
 from rollout.renderer import Renderer
-from rollout.transformers_engine import TransformersEngine
 from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
 
@@ -47,9 +48,10 @@ class RolloutWorker:
         world = build_world(spec.world)
         tokenizer = load_tokenizer(spec.model_path)
         renderer = Renderer(tokenizer, DIALECTS[spec.env.dialect])
-        model = load_model(spec.model_path, spec.model)
-        device = "cuda" if spec.rollout.gpus_per_worker > 0 and torch.cuda.is_available() else "cpu"
-        self._engine = TransformersEngine(model.to(device), stop_ids=[renderer.end_id], config=spec.rollout)
+        self._closing = ExitStack()
+        self._engine = build_engine(
+            spec.model_path, model=spec.model, renderer=renderer, config=spec.rollout, closing=self._closing
+        )
         search = BatchedSearch(build_retriever(spec.retriever, world.catalogue))
         self._executor = world.executor(spec.env, spec.executor)
         self._collector = Collector(
@@ -64,10 +66,13 @@ class RolloutWorker:
     async def collect(
         self, tasks: Sequence[Task], plan: GroupPlan, sampling: Sampling, seed: int, policy_version: int
     ) -> list[TaskRollouts]:
-        """Play `tasks`. Raises AssertionError when this worker does not hold `policy_version`."""
+        """Play `tasks`. Raises AssertionError when this worker does not hold `policy_version`, InfraError when its
+        engine is broken for good."""
         held = self._engine.policy_version
         assert held == policy_version, f"worker holds policy version {held}, asked for {policy_version}"
-        return await self._collector.collect(tasks, plan, sampling=sampling, seed=seed)
+        rollouts = await self._collector.collect(tasks, plan, sampling=sampling, seed=seed)
+        self._engine.status()  # raises where the engine is gone: another worker plays these again
+        return rollouts
 
     async def set_weights(self, update: WeightUpdate) -> int:
         """Load an update, checked by its hash; returns the version now held. Raises IntegrityError."""
@@ -79,7 +84,8 @@ class RolloutWorker:
         self._engine.release()
 
     async def close(self) -> None:
-        """End what runs the tools."""
+        """End what runs the tools, and the engine."""
+        self._closing.close()
         if self._executor is not None:
             await self._executor.close()
 
