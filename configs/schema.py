@@ -72,6 +72,33 @@ class RunConfig:
         if model.dtype == "bfloat16" and model.lora and zero_stage(grpo.deepspeed) == 3:
             raise UserError("grpo.deepspeed: ZeRO-3 does not take a LoRA adapter over bfloat16 weights; give ZERO=2")
 
+    def check_placement(self, *, ranks: int) -> None:
+        """Raises UserError where trainer and workers would meet on a GPU unasked. Rank r trains on GPU r."""
+        rollout, trainer = self.rollout, range(ranks)
+        named = f"rollout.devices={list(rollout.devices)}"
+        if rollout.placement == "colocated":
+            if self.grpo.max_policy_lag:
+                raise UserError(
+                    f"rollout.placement=colocated with grpo.max_policy_lag={self.grpo.max_policy_lag}: workers and "
+                    "trainer take turns there and cannot overlap; give grpo.max_policy_lag=0, or placement=split"
+                )
+            if apart := [device for device in rollout.devices if device not in trainer]:
+                raise UserError(
+                    f"{named}: rollout.placement=colocated shares the GPUs of {ranks} trainer rank(s), and {apart[0]} "
+                    "is none of them; leave rollout.devices empty, or give rollout.placement=split"
+                )
+        elif rollout.gpus_per_worker and rollout.ray_address is None:
+            if not rollout.devices:
+                raise UserError(
+                    "rollout.placement=split without rollout.devices: name the GPUs of the workers, beside those of "
+                    f"{ranks} trainer rank(s), e.g. [{ranks}]; or share them with rollout.placement=colocated"
+                )
+            if shared := [device for device in rollout.devices if device in trainer]:
+                raise UserError(
+                    f"{named}: GPU {shared[0]} is a trainer rank's, of which there are {ranks}; name others, or share "
+                    "them with rollout.placement=colocated"
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalConfig:

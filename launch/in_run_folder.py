@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from launch.arguments import add_config_arguments, add_run_arguments, config_of
+from launch.interrupts import ended_in_order
 from launch.plan import plan_text
 from launch.preflight import check_gpus, preflight
 from launch.run_folder import RunFolder, check_folder, first_rank, folder_of, folder_state, numbered_run, open_run
@@ -45,7 +47,9 @@ def run_in_folder(
             if run.config.name != config.name and not run.resumed:
                 _say(job, f"keeping the earlier run in {folder_of(config)} ({folder_state(config)})")
             _say(job, f"{'resuming' if run.resumed else 'writing to'} {run.path}")
-        work(run)
+        # Another rank may wait in a collective call, where no handler of Python's runs: it dies of SIGTERM as it does.
+        with ended_in_order() if first_rank() else nullcontext():
+            work(run)
     return 0
 
 

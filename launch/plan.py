@@ -53,6 +53,11 @@ class ModelShape:
     kv_bytes: int  # a token, in bfloat16
 
 
+def launched_ranks() -> int:
+    """The processes that the launcher said it would start."""
+    return int(os.environ.get("TOOLSCOUT_WORLD_SIZE", "1"))
+
+
 def plan_text(command: str, config: RunConfig) -> str:
     """The plan as YAML comments, and the config under it."""
     shape = model_shape(config.model.path)
@@ -112,10 +117,21 @@ def _evaluated(config: RunConfig) -> int:
 
 
 def _placement_lines(config: RunConfig) -> Iterator[str]:
-    ranks, rollout = int(os.environ.get("TOOLSCOUT_WORLD_SIZE", "1")), config.rollout
+    ranks, rollout = launched_ranks(), config.rollout
     gpus = rollout.workers * rollout.gpus_per_worker
     where = f"{gpus:g} GPUs" if gpus else f"{rollout.workers * rollout.threads_per_worker} threads"
-    yield f"placement  {ranks} trainer rank(s); {rollout.workers} Ray workers on {where}; {usable_cores()} cores here"
+    if rollout.devices:
+        where += f" ({', '.join(map(str, rollout.devices))})"
+    if rollout.ray_address is not None:
+        where += f" of the cluster at {rollout.ray_address}"
+    yield (
+        f"placement  {rollout.placement}: {ranks} trainer rank(s), on GPU 0 and up where there are any; "
+        f"{rollout.workers} Ray workers on {where}; {usable_cores()} cores here"
+    )
+    if lag := config.grpo.max_policy_lag:
+        yield f"overlap    rollouts go on during updates, with weights at most {lag} batch(es) old"
+    if rollout.ray_address is not None:
+        return
     seen = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if gpus > seen:
         yield f"warning    {seen} GPUs are seen here; on such a machine this config cannot be run"
@@ -145,7 +161,7 @@ def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
     weights, gradients = float(shape.parameters * width), trained * width
     # Adam's two moments; DeepSpeed keeps them, and a copy of the weights, in fp32 beside bfloat16
     state = trained * (12 if config.grpo.deepspeed and width == 2 else 2 * width)
-    ranks, stage = int(os.environ.get("TOOLSCOUT_WORLD_SIZE", "1")), zero_stage(config.grpo.deepspeed)
+    ranks, stage = launched_ranks(), zero_stage(config.grpo.deepspeed)
     weights /= ranks if stage == 3 else 1
     gradients /= ranks if stage >= 2 else 1
     state /= ranks if stage >= 1 else 1

@@ -18,6 +18,7 @@ from envs.executors.mcp_config import read_mcp_config
 from envs.types import Task
 from envs.worlds.composing import SPLITS
 from envs.worlds.world import build_world
+from launch.plan import launched_ranks
 from launch.run_folder import folder_of
 from retriever.base.errors import UserError
 from retriever.base.nearest import did_you_mean
@@ -39,6 +40,8 @@ def preflight(command: str, config: RunConfig) -> None:
         zero_stage(config.grpo.deepspeed)
         config.check_trainable()
         _check_records(config)
+        if not _reads_records_alone(command, config):
+            config.check_placement(ranks=launched_ranks())
     if command == COLLECT:
         if config.grpo.records is not None:
             raise UserError(f"grpo.records={config.grpo.records} is trained on, and nothing here is; leave it out")

@@ -42,6 +42,7 @@ from rollout.renderer import Renderer
 from rollout.types import Sampling, TaskRollouts
 from rollout.weights import weight_update, weights_hash
 from rollout.worker import WorkerSpec
+from train.ahead import ahead
 from train.distributed import forget_deepspeed, full_weights
 from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
@@ -295,7 +296,7 @@ class Stages:
         """Where the batches of GRPO come from: records where `grpo.records` names some, else the workers."""
         config = self.config
         if config.grpo.records is None:
-            return self._rollout_source(start)
+            return ahead(self._rollout_source(start), config.grpo)
         return RecordedSource(
             record_files(config.grpo.records),
             renderer=Renderer(tokenizer, DIALECTS[config.env.dialect]),

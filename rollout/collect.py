@@ -75,16 +75,23 @@ class Collector:
     ) -> None:
         self._engine, self._renderer, self._search, self._executor = engine, renderer, search, executor
         self._env, self._rollout = env, rollout
+        self._places = asyncio.Semaphore(rollout.max_concurrent)
+        self._under_way = 0
         self.counts = Counts()
 
     async def collect(
         self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int
     ) -> list[TaskRollouts]:
-        """The rollouts of every task, in the order of `tasks`."""
-        places = asyncio.Semaphore(self._rollout.max_concurrent)
-        search = _hiding(plan.hidden, self._search)
-        plays = [_Play(self, task, search, sampling, seed, places) for task in tasks]
-        return await _together(play.all(plan) for play in plays)
+        """The rollouts of every task, in the order of `tasks`. Calls under way together share the places."""
+        if self._under_way == 0:  # a semaphore belongs to one event loop, and the last call's may be closed
+            self._places = asyncio.Semaphore(self._rollout.max_concurrent)
+        self._under_way += 1
+        try:
+            search = _hiding(plan.hidden, self._search)
+            plays = [_Play(self, task, search, sampling, seed, self._places) for task in tasks]
+            return await _together(play.all(plan) for play in plays)
+        finally:
+            self._under_way -= 1
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

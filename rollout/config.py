@@ -1,5 +1,7 @@
 """The policy and how its rollouts are collected, as configuration."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,6 +88,12 @@ class RolloutConfig:
     workers: int = 2
     threads_per_worker: int = 1
     gpus_per_worker: float = 0.0
+    # split: workers have `devices` to themselves; colocated: they and the trainer take turns on the trainer's
+    placement: Literal["split", "colocated"] = "split"
+    devices: tuple[int, ...] = ()  # GPUs of this machine for the workers; trainer ranks take 0, 1, …
+    ray_address: str | None = None  # HOST:PORT of a cluster to join; None: one of its own, on loopback
+    heartbeat_timeout_s: float = 120.0  # a worker silent for longer is replaced; an engine step may block its answer
+    start_timeout_s: float = 600.0  # without any worker for so long the run stops
     max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
     max_context: int = 2048  # tokens
     kv_cache_gb: float = 0.0  # of keys and values in one worker; 0: as much as max_concurrent contexts take
@@ -118,10 +126,14 @@ class RolloutConfig:
         for name in ("gpus_per_worker", "infra_retries", "kv_cache_gb"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"rollout.{name}={getattr(self, name)} is negative; give 0 or more")
+        for name, example in (
+            *(("turn_timeout_s", 180), ("episode_timeout_s", 300)),
+            *(("heartbeat_timeout_s", 120), ("start_timeout_s", 600)),
+        ):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"rollout.{name}={getattr(self, name)} is not positive and finite; give e.g. {example}")
+        self._check_devices()
         self._check_engine()
-        for name, example in (("turn_timeout_s", 180), ("episode_timeout_s", 300)):
-            if not getattr(self, name) > 0:
-                raise UserError(f"rollout.{name}={getattr(self, name)} is not positive; give e.g. {example}")
         if not 0 <= self.max_lost_share < 1:
             raise UserError(f"rollout.max_lost_share={self.max_lost_share} is not a share below 1; give e.g. 0.1")
         if self.max_new_tokens >= self.max_context:
@@ -135,6 +147,27 @@ class RolloutConfig:
             raise UserError(
                 "rollout.top_p, top_k and min_p must stay 1.0, 0 and 0.0 for training: the behaviour log-probs of a "
                 "truncated distribution are not the policy's"
+            )
+
+    def _check_devices(self) -> None:
+        if len(set(self.devices)) < len(self.devices) or any(device < 0 for device in self.devices):
+            raise UserError(f"rollout.devices={list(self.devices)}: give each GPU once, by its number from 0")
+        if self.ray_address is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", self.ray_address):
+            raise UserError(f"rollout.ray_address={self.ray_address}: expected HOST:PORT of a cluster's head")
+        if self.ray_address is not None and (self.devices or self.placement == "colocated"):
+            raise UserError(
+                f"rollout.ray_address={self.ray_address}: a cluster that is joined gives out its own devices; leave "
+                "rollout.devices empty and rollout.placement=split"
+            )
+        if self.devices and not self.gpus_per_worker:
+            raise UserError(
+                f"rollout.devices={list(self.devices)} with rollout.gpus_per_worker=0, which uses no GPU; give e.g. 1.0"
+            )
+        wanted = self.workers * self.gpus_per_worker
+        if self.devices and wanted > len(self.devices):
+            raise UserError(
+                f"rollout.workers={self.workers} × rollout.gpus_per_worker={self.gpus_per_worker:g} asks for "
+                f"{wanted:g} GPUs, rollout.devices names {len(self.devices)}; lower either, or name more"
             )
 
     def _check_engine(self) -> None:

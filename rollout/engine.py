@@ -41,6 +41,10 @@ class WorkerEngine(Engine, Protocol):
         """Load an update, and prove by its hash that it arrived. Raises IntegrityError."""
         ...
 
+    def release(self) -> None:
+        """Give memory of contexts back until the next request, where a trainer shares the device."""
+        ...
+
     def status(self) -> RolloutStatus:
         """What is asked of it and what it has done. Raises InfraError when it is broken for good."""
         ...

@@ -58,6 +58,9 @@ class OpenAIEngine:
         """How many requests are under way; what the server computes for them it does not say."""
         return RolloutStatus(policy_version=self.policy_version, running=self._running)
 
+    def release(self) -> None:
+        """Nothing is held here."""
+
     def set_weights(self, update: WeightUpdate) -> None:
         """Raises UserError: a server takes none."""
         raise UserError(NO_TRAINING)

@@ -13,7 +13,7 @@ Progress = Callable[[int], None]
 
 
 class Pool(Protocol):
-    """Whoever plays tasks: in this process, or in Ray workers."""
+    """Whoever plays tasks: in this process, or in Ray workers. One push or collection at a time, from any thread."""
 
     def push(self, update: WeightUpdate) -> None:
         """Give every worker these weights. Raises IntegrityError when they arrive corrupted."""
@@ -30,5 +30,5 @@ class Pool(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """Leave no process behind; a collection under way in another thread ends with InfraError."""
         ...

@@ -1,186 +1,118 @@
-"""Ray workers behind the `Pool` interface; the only module that knows Ray.
+"""Ray workers behind the `Pool` interface: who plays what, and what happens to the tasks of a worker that is lost.
 
-Workers hold no state that matters: one that dies is replaced, gets the weights by version, and plays its tasks again.
+Workers hold no state that matters: one that dies is replaced, gets the weights by version, and what it was playing is
+played again, by whoever has room.
 """
 
-import logging
-import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
-
-import torch
+import threading
+from collections.abc import Sequence
 
 from envs.types import Task
-from retriever.base.errors import InfraError, IntegrityError, ToolscoutError, UserError
+from retriever.base.errors import InfraError
+from rollout.assignment import Assignment, window
 from rollout.config import GroupPlan
 from rollout.pool import Progress
+from rollout.ray_cluster import open_cluster
+from rollout.ray_workers import RayWorkers, Step
 from rollout.types import RolloutStatus, Sampling, TaskRollouts
 from rollout.weights import WeightUpdate
-from rollout.worker import RolloutWorker, WorkerSpec
+from rollout.worker import WorkerSpec
 
-_STARTS = 4  # of the cluster
-_CLOSE_S = 10
-_STATUS_S = 1
-_RESTARTS = 3  # of one worker within one collection, before the run gives up
+_CLOSE_S = 2  # for workers to end their tools; also for a collection in another thread to notice
+_LOSSES = 3  # of one task with its worker; more, and it is the task that kills them
 
 
 class RayPool:
-    """N Ray actors on this machine's cores or GPUs, in a cluster of its own on the loopback interface."""
+    """N Ray actors: in a cluster of the run's own on this machine, or in the one at `rollout.ray_address`."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported: nobody else may join the cluster
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a busy laptop
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        self._ray = ray
-        rollout = spec.rollout
-        gpus = rollout.workers * rollout.gpus_per_worker
-        if gpus > torch.cuda.device_count():
-            raise UserError(
-                f"rollout.workers={rollout.workers} × rollout.gpus_per_worker={rollout.gpus_per_worker:g} asks for "
-                f"{gpus:g} GPUs; {torch.cuda.device_count()} are visible here; lower either"
-            )
-        cores = rollout.workers * rollout.threads_per_worker
-        _start_cluster(ray, cores)
-        self._reference = ray.put(spec)
-        self._actor = ray.remote(RolloutWorker).options(
-            num_cpus=rollout.threads_per_worker,
-            num_gpus=rollout.gpus_per_worker,
-        )  # Ray sets OMP_NUM_THREADS to num_cpus
-        self._weights: Any = None  # object reference of the last update
+        self._rollout = spec.rollout
+        self._ray = open_cluster(spec.rollout)
+        self._busy, self._closing, self._closed = threading.Lock(), threading.Event(), False
         self._version = 0
-        self._workers = [self._start() for _ in range(rollout.workers)]
         try:
-            self._result([worker.process_id.remote() for worker in self._workers])
-        except InfraError:
-            self.close()
+            self._workers = RayWorkers(self._ray, spec)
+            while not self._workers.ready:  # the others join when they are
+                self._step()
+        except BaseException:
+            self._ray.shutdown()
             raise
 
     @property
     def process_ids(self) -> list[int]:
         """The workers' processes."""
-        return list(self._result([worker.process_id.remote() for worker in self._workers]))
+        return self._workers.process_ids()
 
     def push(self, update: WeightUpdate) -> None:
-        """See `Pool`. The tensors travel once, through the object store."""
-        self._weights = self._ray.put(update)
-        for index in range(len(self._workers)):
-            held = self._with_restarts(index, lambda worker: worker.set_weights.remote(self._weights))
-            if held != update.version:
-                raise IntegrityError(f"worker {index} holds policy version {held} after a push of {update.version}")
-        self._version = update.version
+        """See `Pool`. The tensors are written once to each node's shared memory, and read by all workers at once."""
+        with self._busy:
+            self._workers.give(self._ray.put(update), update.version)
+            self._version = update.version
+            while not self._workers.settled:
+                self._step()
 
     def collect(
         self, tasks: Sequence[Task], plan: GroupPlan, *, sampling: Sampling, seed: int, progress: Progress | None = None
     ) -> list[TaskRollouts]:
-        """See `Pool`. Every worker gets an even share at once, so that its engine batches all of it."""
-        shares = [list(range(index, len(tasks), len(self._workers))) for index in range(len(self._workers))]
-        rollouts: list[TaskRollouts | None] = [None] * len(tasks)
-        started = {}
-        attempts = [0] * len(self._workers)
-
-        def start(index: int) -> None:
-            share = [tasks[position] for position in shares[index]]
-            started[self._workers[index].collect.remote(share, plan, sampling, seed, self._version)] = index
-
-        for index, share in enumerate(shares):
-            if share:
-                start(index)
-        while started:
-            (done, *_), _ = self._ray.wait(list(started), num_returns=1)
-            index = started.pop(done)
+        """See `Pool`. A worker gets the next task when it has room for it."""
+        with self._busy:
             try:
-                found = self._result(done)
-            except InfraError:
-                attempts[index] += 1
-                if attempts[index] > _RESTARTS:
-                    raise
-                self._restart(index)
-                start(index)
-                continue
-            for position, result in zip(shares[index], found, strict=True):
-                rollouts[position] = result
-            if progress:
-                progress(len(found))
-        assert all(result is not None for result in rollouts)
+                rollouts = self._collect(tasks, plan, sampling, seed, progress)
+            finally:
+                self._workers.cancel()
+            if self._rollout.placement == "colocated":  # the trainer on the same GPU is next
+                self._workers.release()
+            return rollouts
+
+    def _collect(
+        self, tasks: Sequence[Task], plan: GroupPlan, sampling: Sampling, seed: int, progress: Progress | None
+    ) -> list[TaskRollouts]:
+        rollouts: list[TaskRollouts | None] = [None] * len(tasks)
+        size = window(
+            max_concurrent=self._rollout.max_concurrent,
+            group_size=plan.group_size,
+            tasks=len(tasks),
+            workers=self._rollout.workers,
+        )
+        assignment = Assignment(len(tasks), window=size)
+        shared = [self._ray.put(part) for part in (plan, sampling)]  # a plan may name thousands of hidden tools
+        while not assignment.done:
+            while taken := assignment.take(self._workers.ready):
+                worker, position = taken
+                self._workers.call(worker, position, [tasks[position]], *shared, seed, self._version)
+            step = self._step()
+            for position, found in step.finished:
+                assignment.finish(position)
+                (rollouts[position],) = found
+                if progress:
+                    progress(1)
+            assignment.lose(step.lost)
+            if killers := [position for position in step.lost if assignment.losses[position] > _LOSSES]:
+                raise InfraError(
+                    f"task {tasks[killers[0]].id}: {_LOSSES + 1} rollout workers were lost while they played it; "
+                    "does one run out of memory? lower rollout.max_concurrent or rollout.max_context"
+                )
         return [result for result in rollouts if result is not None]
 
     def statuses(self) -> list[RolloutStatus]:
-        """See `Pool`. A worker that does not answer is left out."""
-        asked = [worker.status.remote() for worker in self._workers]
-        answered, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_STATUS_S) if asked else ([], [])
-        found = []
-        for reference in answered:
-            with suppress(self._ray.exceptions.RayError):
-                found.append(self._ray.get(reference))
-        return found
+        """See `Pool`. Of a worker that does not answer, what it said last."""
+        return [] if self._closing.is_set() else self._workers.statuses()
 
     def close(self) -> None:
-        """Stop the workers and the cluster; again, nothing: by then the process may have another cluster."""
-        workers, self._workers = self._workers, []
-        if workers:
-            with suppress(self._ray.exceptions.RayError):  # one that hangs or is dead is ended with the cluster
-                self._ray.get([worker.close.remote() for worker in workers], timeout=_CLOSE_S)
-            self._ray.shutdown()
-
-    def _start(self) -> Any:
-        return self._actor.remote(self._reference)
-
-    def _restart(self, index: int) -> None:
-        """A fresh worker with the current weights."""
-        self._ray.kill(self._workers[index], no_restart=True)
-        self._workers[index] = self._start()
-        if self._weights is not None:
-            self._result(self._workers[index].set_weights.remote(self._weights))
-
-    def _with_restarts(self, index: int, call: Callable[[Any], Any]) -> Any:
-        for attempt in range(_RESTARTS + 1):
-            try:
-                return self._result(call(self._workers[index]))
-            except InfraError:
-                if attempt == _RESTARTS:
-                    raise
-                self._restart(index)
-        raise AssertionError("unreachable")
-
-    def _result(self, reference: Any) -> Any:
-        """The value; a worker's own error as itself, a dead worker as InfraError."""
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, ToolscoutError):
-                raise error.cause from None
-            raise
-        except self._ray.exceptions.RayError as error:
-            raise InfraError(f"a rollout worker died: {_told(error)}") from error
-
-
-def _told(error: Exception) -> str:
-    """Ray's first line and, where that is only where it happened, the last: what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if len(lines) == 1 or "creation task" not in lines[0] else f"{lines[0]}: {lines[-1]}"
-
-
-def _start_cluster(ray: Any, cores: int) -> None:
-    """A cluster of its own; Ray gives its node 30 s to register, which a busy machine may miss once."""
-    for attempt in range(_STARTS):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+        """See `Pool`. Again, nothing: by then the process may have another cluster."""
+        if self._closed:
             return
-        except Exception as error:
-            ray.shutdown()
-            if attempt == _STARTS - 1:
-                reason = str(error).strip().splitlines()[0]
-                raise InfraError(
-                    f"Ray did not start in {_STARTS} attempts ({reason}); is the machine overloaded?"
-                ) from error
+        self._closing.set()
+        left = self._busy.acquire(timeout=_CLOSE_S)  # a collection in another thread notices within a step
+        self._closed = True
+        try:
+            self._workers.close(_CLOSE_S)
+        finally:
+            self._ray.shutdown()
+            if left:
+                self._busy.release()
+
+    def _step(self) -> Step:
+        if self._closing.is_set():
+            raise InfraError("the rollout workers were stopped")
+        return self._workers.step()

@@ -112,6 +112,9 @@ class VllmEngine:
             )
         self.policy_version = update.version
 
+    def release(self) -> None:
+        """Nothing: vLLM keeps the memory that it has reserved at its start."""
+
     def process_id(self) -> int:
         """vLLM's process, for those who watch it or kill it."""
         return self._link.process_id

@@ -79,6 +79,10 @@ class RolloutWorker:
         self._engine.set_weights(update)
         return self._engine.policy_version
 
+    async def release(self) -> None:
+        """Free the engine's memory of contexts for a trainer on the same device; the next request takes it again."""
+        self._engine.release()
+
     async def close(self) -> None:
         """End what runs the tools, and the engine."""
         self._closing.close()

@@ -37,6 +37,7 @@ from rollout.transformers_engine import TransformersEngine
 from rollout.types import Sampling
 from rollout.weights import WeightUpdate
 from rollout.worker import LocalPool, WorkerSpec
+from train.ahead import ahead
 from train.config import GrpoConfig
 from train.distributed import full_weights
 from train.grpo import DecoupledGrpoTrainer
@@ -148,7 +149,7 @@ def played(policy: str, config: GrpoConfig, *, ray: bool) -> tuple[BatchSource, 
         config=config,
         seed=3,
     )
-    return source, pool
+    return ahead(source, config), pool
 
 
 def grpo_trainer(

@@ -82,10 +82,11 @@ def test_the_engine_samples_what_a_forward_pass_on_the_gpu_says(lora: bool) -> N
         assert np.mean(np.abs(np.array(logprobs) - expected.cpu().numpy())) < 1e-4
 
 
-ALL_WEIGHTS = ("rollout.workers=2", "rollout.gpus_per_worker=0.5")
+ALL_WEIGHTS = ("rollout.workers=2", "rollout.gpus_per_worker=0.5", "rollout.placement=colocated")
 AS_IN_THE_PRESETS = (
     "rollout.workers=1",
     "rollout.gpus_per_worker=1",
+    "rollout.placement=colocated",
     "model.lora=true",
     "model.dtype=bfloat16",
     "model.gradient_checkpointing=true",

@@ -1,6 +1,7 @@
 """Weights on their way to an engine: the hash sees every change, and what arrives changed is refused."""
 
 import asyncio
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,27 @@ def test_a_fresh_adapter_is_always_the_same_one(policy: str) -> None:
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(2)
     assert weights_hash(one) == weights_hash(trainable(load_model(policy, ModelConfig(lora=True))))
+
+
+def test_a_pickled_update_is_read_where_it_lies() -> None:
+    sent = {
+        "a": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+        "b": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        "c": torch.tensor(3.0),
+        "d": torch.arange(12.0).reshape(3, 4).T,  # not contiguous
+        "e": torch.empty(0, 4),
+    }
+    update = weight_update(7, sent)
+    buffers: list[pickle.PickleBuffer] = []
+    small = pickle.dumps(update, protocol=5, buffer_callback=buffers.append)
+    assert sum(len(buffer.raw()) for buffer in buffers) == 6 * 4 + 2 * 2 + 4 + 12 * 4  # every tensor, outside
+    assert len(small) < 2000
+    lying = [bytes(buffer.raw()) for buffer in buffers]  # read-only, as shared memory is
+    first, second = (pickle.loads(small, buffers=lying) for _ in range(2))
+    assert first.tensors["a"].data_ptr() == second.tensors["a"].data_ptr()
+    assert (first.version, first.content_hash) == (7, update.content_hash)
+    assert first.tensors.keys() == sent.keys()
+    for name, tensor in sent.items():
+        assert torch.equal(first.tensors[name], tensor)
+        assert first.tensors[name].dtype == tensor.dtype
+    assert weights_hash(first.tensors) == update.content_hash

@@ -58,6 +58,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._logprobs_of_loss: Tensor | None = None
         self._old_logprobs: dict[int, Tensor] = {}
         self._skip_update = False
+        self._stale = False  # whether the batch was sampled by older weights than it trains
         self.optimizer: Any
         self.lr_scheduler: Any
         arguments = one_device(grpo_arguments(config, temperature=temperature, out=out, seed=seed, bf16=bf16))
@@ -149,6 +150,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             return self._source.batch(number, weight_update(number, weights))
 
         self._batch = on_first_rank(roll_out)
+        lags = policy_lags(self._batch.versions, number, limit=self._config.max_policy_lag)
+        self._stale = lags["rollout/policy_lag_max"] > 0
         self._micro = [
             [
                 batch
@@ -163,7 +166,7 @@ class DecoupledGrpoTrainer(GRPOTrainer):
             ]
             for update in self._batch.updates
         ]
-        self._batch_metrics = dict(self._batch.metrics)
+        self._batch_metrics = {**self._batch.metrics, **lags}
         rolled_out = perf_counter()
         self._measure_gap(model)
         self._batch_metrics["time/generation_s"] = rolled_out - started
@@ -195,19 +198,20 @@ class DecoupledGrpoTrainer(GRPOTrainer):
     def _check_gap(self) -> None:
         """Log the gap over all ranks; raises IntegrityError where it is more than the config allows.
 
-        Of a batch that other weights played it is how far the policy is from those, and may be anything finite.
+        Of a batch that other weights played, older ones or none of this run's, it is how far the policy is from those,
+        and may be anything finite.
         """
         assert self._batch is not None
-        foreign = self._batch.foreign
+        others = self._stale or self._batch.foreign
         gap = self._gap
         largest, total, count = reduced_max(gap.largest), reduced_sum(gap.total), int(reduced_sum(gap.count))
-        limited = self._config.ratio == "engine" and not foreign
+        limited = self._config.ratio == "engine" and not others
         if not math.isfinite(largest) or (limited and largest > self._config.max_engine_gap):
             raise IntegrityError(
                 f"trainer and engine disagree by {largest:.2e} nats on a sampled token, more than "
                 f"grpo.max_engine_gap={self._config.max_engine_gap:g}; find the difference, or set grpo.ratio=recompute"
             )
-        what = "policy/drift" if foreign else "engine/gap"
+        what = "policy/drift" if others else "engine/gap"
         self._batch_metrics |= {f"{what}_max": largest, f"{what}_mean": total / count if count else 0.0}
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
@@ -268,6 +272,22 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         self._batch_metrics["learning_rate"] = float(self.lr_scheduler.get_last_lr()[0])
         if self._batch_log is not None and self.accelerator.is_main_process:
             self._batch_log(number, self._batch_metrics)
+
+
+def policy_lags(versions: Mapping[int, int], trained: int, *, limit: int) -> dict[str, float]:
+    """How many versions the sampled tokens (version → count) are behind `trained`: the most, and the mean over tokens.
+
+    Raises IntegrityError for a token older than `limit`, or of a version that is not there yet.
+    """
+    lags = {trained - version: count for version, count in versions.items() if count}
+    if wrong := [lag for lag in lags if not 0 <= lag <= limit]:
+        raise IntegrityError(
+            f"generation batch {trained + 1} holds tokens sampled with policy version {trained - wrong[0]}, on which "
+            f"version {trained} may not be trained with grpo.max_policy_lag={limit}"
+        )
+    total = sum(lags.values())
+    mean = sum(lag * count for lag, count in lags.items()) / total if total else 0.0
+    return {"rollout/policy_lag_max": float(max(lags, default=0)), "rollout/policy_lag_mean": mean}
 
 
 class _Gap:

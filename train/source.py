@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
-from envs.types import Task
+from envs.types import Phase, Task
 from retriever.base.seeds import derive_seed
 from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
@@ -38,6 +38,7 @@ class GenerationBatch:
     index: int  # 0-based
     updates: tuple[tuple[ObjectiveSegments, ...], ...]  # one optimizer step each, in order
     metrics: dict[str, float] = field(hash=False)
+    versions: Mapping[int, int] = field(hash=False, default_factory=dict)  # policy version → tokens sampled with it
     foreign: bool = False  # played by weights that are none of this run's: the engine has no gap to the trainer
 
 
@@ -145,7 +146,18 @@ class RolloutSource:
         if self._listener is not None:
             groups = [group for groups in by_objective for group in groups]
             self._listener(index, groups, weights.content_hash)
-        return generation_batch(index, by_objective, self._config, metrics=metrics)
+        batch = generation_batch(index, by_objective, self._config, metrics=metrics)
+        return replace(batch, versions=sampled_versions(rollouts))
+
+
+def sampled_versions(rollouts: Sequence[TaskRollouts]) -> dict[int, int]:
+    """Sampled tokens by the policy version that sampled them."""
+    turns = [turn for r in rollouts for trajectory in r.retrieval for turn in trajectory.turns]
+    executions = [turn for r in rollouts for trajectory in r.executions for turn in trajectory.turns]
+    tokens: Counter[int] = Counter()
+    for turn in (*turns, *(turn for turn in executions if turn.phase is Phase.EXECUTION)):
+        tokens[turn.completion.policy_version] += len(turn.completion.ids)
+    return dict(tokens)
 
 
 def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
