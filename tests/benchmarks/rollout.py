@@ -1,20 +1,20 @@
 """Our rollouts against TRL's own multi-turn loop, with slow tools and without; and how they grow with workers.
 
-python -m tests.benchmarks.rollout [--quick]
+python -m tests.benchmarks.rollout [--quick] [--rounds N]
 
 loops     256 episodes of 4 turns, 64 at a time, with the nano base: ours through `Collector` and `TransformersEngine`,
           TRL's through `GRPOTrainer` and its `environment_factory`, with a sync tool and with an async one. Both
           compute the whole model at every step, and the same words come out (tests/benchmarks/dictated.py says how),
           which is checked: every episode's ids are equal on both sides. Tools take 0, 50 or 200 ms, and 2% of the calls
           5 s, drawn by a hash of (episode, turn); no deadline is under 30 s, and every call is made. TRL's time is that
-          of `_generate` alone. Sides take turns; medians of 5, but of TRL with stragglers, whose runs take minutes: 1.
+          of `_generate` alone. Sides take turns; medians of N, but of TRL with stragglers, whose runs take minutes: 1.
 prefill   tokens whose keys and values are computed for a trajectory: ours as the engine counts them, TRL's as it asks
           for them (padding is not counted on either side).
 single    one turn, sampled: the engine against `generate` of transformers in lockstep, 64 prompts, 64 new tokens.
 workers   one Ray worker and two, playing 192 episodes of the embedded world as the nano base does, with tools that
           answer at once or after 200 ms. The episodes are the same, as the engine is deterministic.
 
-`--quick`: 64 episodes, no 200 ms, a single round, no workers: minutes instead of an hour; its figures are no result.
+N is 5. `--quick`: 64 episodes, one round, no 200 ms, no workers: minutes and not an hour; its figures are no result.
 The last line printed is JSON: {"benchmark", "ours", "peer", "targets"}.
 """
 
@@ -52,12 +52,11 @@ from train.nano.base import base_path
 from train.nano.curriculum import NANO_ENV
 
 TOGETHER = 64
-ROUNDS = 5
 NEW_TOKENS = 64  # of a single turn
 ROLLOUT = RolloutConfig(max_concurrent=TOGETHER, max_context=1024, max_new_tokens=64)
 PLAIN = Latency(usual_s=0.0, stragglers=False)
 SLOW = tuple(Latency(usual_s=seconds, stragglers=True) for seconds in (0.0, 0.05, 0.2))
-WORKER_TASKS, WORKER_GROUP, WORKER_ROUNDS = 24, 8, 3
+WORKER_TASKS, WORKER_GROUP = 24, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,16 +158,16 @@ class Loops:
         return len(self._episodes.tasks)
 
 
-def loops(quick: bool) -> Figures:
+def loops(*, quick: bool, rounds: int) -> Figures:
     """Trajectories a second and prefilled tokens of all three."""
     played = Loops(TOGETHER if quick else 256)
     warm = {who: played.play(who, PLAIN) for who in ("ours", "sync", "async")}
     ours, peer = warm["ours"], warm["sync"]
     assert isinstance(ours, OurRun)
     print(f"{played.count} episodes, {ours.decoded_tokens} tokens sampled on each side, {TOGETHER} at a time")
-    seconds = {PLAIN: _alternated(played, PLAIN, ("ours", "sync", "async") * (1 if quick else ROUNDS))}
+    seconds = {PLAIN: _alternated(played, PLAIN, ("ours", "sync", "async") * rounds)}
     for latency in SLOW[:2] if quick else SLOW:
-        order = ("sync", "ours", "async") + ("ours",) * (0 if quick else ROUNDS - 1)
+        order = ("sync", "ours", "async") + ("ours",) * (rounds - 1)
         seconds[latency] = _alternated(played, latency, order)
     figures = _speeds(seconds, played.count)
     prefilled = [run.prefilled_tokens / played.count for run in (ours, peer)]
@@ -211,7 +210,7 @@ def _named(latency: Latency) -> str:
 # --- single: plain generation of one turn ---
 
 
-def single(quick: bool) -> Figures:
+def single() -> Figures:
     """The same prompts, and the same number of sampled tokens."""
     model, tokenizer = load_model(base_path(), ModelConfig()), load_tokenizer(base_path())
     renderer = Renderer(tokenizer, DIALECTS[ENV.dialect])
@@ -254,10 +253,8 @@ def single(quick: bool) -> Figures:
 # --- workers: one and two ---
 
 
-def workers(quick: bool) -> Figures:
+def workers(rounds: int) -> Figures:
     """Episodes a second of real pools; the weights are the base's, the episodes what it makes of them."""
-    if quick:
-        return Figures()
     world = WorldConfig(kind="embedded")
     spec = WorkerSpec(
         model_path=base_path(),
@@ -271,7 +268,7 @@ def workers(quick: bool) -> Figures:
     tasks, plan = build_world(world).tasks("train", WORKER_TASKS, 5), GroupPlan(group_size=WORKER_GROUP, gate="off")
     times: dict[tuple[int, float], list[float]] = {}
     sampled: set[int] = set()
-    for _ in range(WORKER_ROUNDS):
+    for _ in range(rounds):
         for latency_s in (0.0, 0.2):
             faults = FaultConfig(latency_share=1.0 if latency_s else 0.0, latency_s=latency_s)
             for count in (1, 2):
@@ -306,10 +303,13 @@ def main() -> None:
     """Print every section's figures, then the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smaller and shorter run, whose figures are no result")
-    quick = parser.parse_args().quick
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each side that a median is taken of")
+    arguments = parser.parse_args()
+    quick, rounds = arguments.quick, 1 if arguments.quick else arguments.rounds
     torch.set_num_threads(1)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; one thread for either side")
-    parts = [section(quick) for section in (loops, single, workers)]
+    parts = [loops(quick=quick, rounds=rounds), single()]
+    parts += [] if quick else [workers(rounds)]
     print_figures(
         "rollout, quick" if quick else "rollout",
         ours={name: value for part in parts for name, value in part.ours.items()},
