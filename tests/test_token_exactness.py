@@ -248,7 +248,7 @@ def check_segments(played: Played, objective: Objective) -> list[Segment]:
     for number, trajectory in enumerate(played.trajectories):
         advantage = 0.5 + number / 1024
         found = segments_of(trajectory, objective, advantage)
-        wanted = [segment for c in played.sampled(trajectory) if (segment := expected(c, objective)) is not None]
+        wanted = [one for c in played.sampled(trajectory) if (one := expected(c, objective)) is not None]
         assert len(found) == len(wanted), trajectory.id
         for segment, truth in zip(found, wanted, strict=True):
             for name, values in truth.items():
