@@ -9,7 +9,9 @@ changed, or knows.
 The hook sees what every caller of the network must give: token ids and their positions. So the next token is a function
 of the two alone, looked up in a table. A completion counts down a thought whose length is a hash of the position at
 which the turn begins (so completions are ragged, as a policy's are), and then searches; in the last turn, told by its
-position, it selects. Prompts and observations are drawn such that turns of other numbers never begin at one position.
+position, it selects. Prompts and observations are drawn such that no other turn is where a last one begins.
+
+For the CPU: the engine's CUDA graphs go past the network's own forward pass, and so past the hook.
 """
 
 import asyncio
