@@ -7,7 +7,8 @@ loops     256 episodes of 4 turns, 64 at a time, with the nano base: ours throug
           compute the whole model at every step, and the same words come out (tests/benchmarks/dictated.py says how),
           which is checked: every episode's ids are equal on both sides. Tools take 0, 50 or 200 ms, and 2% of the calls
           5 s, drawn by a hash of (episode, turn); no deadline is under 30 s, and every call is made. TRL's time is that
-          of `_generate` alone. Sides take turns; medians of N, but of TRL with stragglers, whose runs take minutes: 1.
+          of `_generate` alone. CPU seconds are told too: other work on the machine changes them less. Sides take turns;
+          medians of N runs each, but of TRL with stragglers, whose runs take minutes: of one.
 prefill   tokens whose keys and values are computed for a trajectory: ours as the engine counts them, TRL's as it asks
           for them (padding is not counted on either side).
 single    one turn, sampled: the engine against `generate` of transformers in lockstep, 64 prompts, 64 new tokens.
@@ -73,9 +74,18 @@ class OurRun:
     """What our loop did with all episodes."""
 
     seconds: float
+    cpu_s: float  # of the process meanwhile
     contexts: list[list[int]]  # by episode
     prefilled_tokens: int
     decoded_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Medians of one player's runs."""
+
+    wall_s: float
+    cpu_s: float
 
 
 class Ours:
@@ -86,11 +96,12 @@ class Ours:
 
     def play(self, latency: Latency) -> OurRun:
         """All episodes once, with an engine that has seen nothing yet."""
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         engine = TransformersEngine(self._model, stop_ids=[self._renderer.end_id], config=ROLLOUT)
         contexts = asyncio.run(self._all(engine, latency))
         return OurRun(
             seconds=time.perf_counter() - started,
+            cpu_s=time.process_time() - cpu_started,
             contexts=contexts,
             prefilled_tokens=engine.prefilled_tokens,
             decoded_tokens=engine.decoded_tokens,
@@ -149,7 +160,7 @@ class Loops:
         assert self._episodes.completed == calls, f"{self._episodes.completed} of {calls} calls completed"
         self._contexts = self._contexts or run.contexts
         assert run.contexts == self._contexts, f"{who} played other episodes"
-        print(f"  {who:6} {_named(latency):24} {run.seconds:8.2f} s", flush=True)
+        print(f"  {who:6} {_named(latency):24} {run.seconds:8.2f} s, {run.cpu_s:7.2f} s of CPU", flush=True)
         return run
 
     @property
@@ -165,11 +176,11 @@ def loops(*, quick: bool, rounds: int) -> Figures:
     ours, peer = warm["ours"], warm["sync"]
     assert isinstance(ours, OurRun)
     print(f"{played.count} episodes, {ours.decoded_tokens} tokens sampled on each side, {TOGETHER} at a time")
-    seconds = {PLAIN: _alternated(played, PLAIN, ("ours", "sync", "async") * rounds)}
+    measured = {PLAIN: _alternated(played, PLAIN, ("ours", "sync", "async") * rounds)}
     for latency in SLOW[:2] if quick else SLOW:
         order = ("sync", "ours", "async") + ("ours",) * (rounds - 1)
-        seconds[latency] = _alternated(played, latency, order)
-    figures = _speeds(seconds, played.count)
+        measured[latency] = _alternated(played, latency, order)
+    figures = _speeds(measured, played.count)
     prefilled = [run.prefilled_tokens / played.count for run in (ours, peer)]
     share = round(prefilled[0] / prefilled[1], 3)
     print(f"prefilled tokens a trajectory: ours {prefilled[0]:.1f}, TRL's {prefilled[1]:.1f}: {share} times")
@@ -179,26 +190,31 @@ def loops(*, quick: bool, rounds: int) -> Figures:
     return figures
 
 
-def _alternated(played: Loops, latency: Latency, order: tuple[str, ...]) -> dict[str, float]:
-    """Median seconds of each player."""
-    times: dict[str, list[float]] = {}
+def _alternated(played: Loops, latency: Latency, order: tuple[str, ...]) -> dict[str, Times]:
+    """Of each player, in the order given."""
+    runs: dict[str, list[OurRun | PeerRun]] = {}
     for who in order:
-        times.setdefault(who, []).append(played.play(who, latency).seconds)
-    return {who: median(values) for who, values in times.items()}
+        runs.setdefault(who, []).append(played.play(who, latency))
+    return {
+        who: Times(wall_s=median(run.seconds for run in own), cpu_s=median(run.cpu_s for run in own))
+        for who, own in runs.items()
+    }
 
 
-def _speeds(seconds: dict[Latency, dict[str, float]], count: int) -> Figures:
+def _speeds(measured: dict[Latency, dict[str, Times]], count: int) -> Figures:
     figures = Figures()
     goals = {PLAIN: 1.5, SLOW[1]: 5.0}
-    for latency, times in seconds.items():
+    for latency, times in measured.items():
         name = _named(latency)
-        figures.ours[f"per_s, {name}"] = round(count / times["ours"], 2)
+        figures.ours[f"per_s, {name}"] = round(count / times["ours"].wall_s, 2)
+        figures.ours[f"cpu_s, {name}"] = round(times["ours"].cpu_s, 2)
         for kind in ("sync", "async"):
-            figures.peer[f"per_s, {name}, {kind}"] = round(count / times[kind], 2)
-            ratio = round(times[kind] / times["ours"], 2)
+            figures.peer[f"per_s, {name}, {kind}"] = round(count / times[kind].wall_s, 2)
+            figures.peer[f"cpu_s, {name}, {kind}"] = round(times[kind].cpu_s, 2)
+            ratio = round(times[kind].wall_s / times["ours"].wall_s, 2)
             if goal := goals.get(latency):
                 figures.targets[f"{name}, {kind} tools"] = (ratio, f"≥ {goal}", ratio >= goal)
-        told = ", ".join(f"{who} {count / time:.2f} ({time:.1f} s)" for who, time in times.items())
+        told = ", ".join(f"{who} {count / own.wall_s:.2f} ({own.wall_s:.1f} s)" for who, own in times.items())
         print(f"{name}: trajectories/s: {told}")
     return figures
 

@@ -20,6 +20,7 @@ class PeerRun:
     """What TRL's loop did with all episodes."""
 
     seconds: float  # in `_generate`: tokenizing, generating, parsing and calling tools; no loss, no reward
+    cpu_s: float  # of the process meanwhile: other people's work on the machine changes it little
     contexts: list[list[int]]  # by episode, prompt and all that followed
     prefilled_tokens: int  # without padding
 
@@ -65,13 +66,14 @@ class AwaitedEnvironment(_Environment):
 class _TimedTrainer(GRPOTrainer):
     """Notes how long generation takes, and what it is asked to prefill."""
 
-    seconds = 0.0
+    seconds = cpu_s = 0.0
     prefilled_tokens = 0
 
     def _generate(self, prompts: list[Any]) -> Any:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         found = super()._generate(prompts)
         self.seconds += time.perf_counter() - started
+        self.cpu_s += time.process_time() - cpu_started
         self.contexts += [[*prompt, *completion] for prompt, completion in zip(found[0], found[1], strict=True)]
         return found
 
@@ -107,7 +109,12 @@ class Peer:
             trainer = self._trainer(lambda: environment(self._episodes, latency), folder)
             for begin in range(0, len(self._rows), self._together):
                 trainer._generate_and_score_completions(self._rows[begin : begin + self._together])
-        return PeerRun(seconds=trainer.seconds, contexts=trainer.contexts, prefilled_tokens=trainer.prefilled_tokens)
+        return PeerRun(
+            seconds=trainer.seconds,
+            cpu_s=trainer.cpu_s,
+            contexts=trainer.contexts,
+            prefilled_tokens=trainer.prefilled_tokens,
+        )
 
     def _trainer(self, factory: Callable[[], _Environment], folder: str) -> Any:
         config = GRPOConfig(
