@@ -25,7 +25,8 @@ from rollout.worker import LocalPool, WorkerSpec
 from tests.ranks_main import ENV, ROLLOUT, SAMPLING, WORLD
 from train.nano.base import BASE
 
-PLAN = GroupPlan(group_size=3, gate="off")
+TASKS = 3
+PLAN = GroupPlan(group_size=2, gate="off")
 SPEC = WorkerSpec(
     model_path=str(BASE),
     model=ModelConfig(),
@@ -74,40 +75,38 @@ def told(rollouts: Sequence[TaskRollouts]) -> dict[str, str]:
 
 
 def digest() -> str:
-    """Of four tasks' trajectories."""
-    return hashlib.sha256(json.dumps(told(collect(tasks(4)))).encode()).hexdigest()
+    """Of all trajectories."""
+    return hashlib.sha256(json.dumps(told(collect(tasks(TASKS)))).encode()).hexdigest()
 
 
 @pytest.fixture(scope="module")
 def once() -> dict[str, str]:
-    return told(collect(tasks(4)))
+    return told(collect(tasks(TASKS)))
 
 
+@pytest.mark.timeout(900)
 def test_the_same_seed_gives_the_same_trajectories_in_another_process(once: dict[str, str]) -> None:
-    assert len(once) > 4 * PLAN.group_size  # some executed
+    assert len(once) > TASKS * PLAN.group_size  # some executed
     root = Path(__file__).parents[1]
-    digests = {hashlib.sha256(json.dumps(once).encode()).hexdigest()}
-    for hash_seed in ("1", "2"):  # sets and dicts of strings come in another order
-        code = "from tests.test_determinism import digest; print(digest())"
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
-        run = subprocess.run(
-            [sys.executable, "-c", code], cwd=root, env=environment, check=True, capture_output=True, text=True
-        )
-        digests.add(run.stdout.split()[-1])
-    assert len(digests) == 1
+    code = "from tests.test_determinism import digest; print(digest())"
+    # Sets of strings come in another order there.
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
+    assert run.stdout.split()[-1] == hashlib.sha256(json.dumps(once).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("together", [64, 5])
 def test_an_episode_is_the_same_whichever_worker_plays_it_beside_whatever_others(
     once: dict[str, str], together: int
 ) -> None:
-    chosen = tasks(4)
+    chosen = tasks(TASKS)
     shared = told(collect(chosen[::2], together=together)) | told(collect(chosen[1::2], together=together))
     assert shared == once
     assert told(collect(chosen[::-1], together=together)) == once
 
 
 def test_another_seed_gives_other_trajectories(once: dict[str, str]) -> None:
-    other = told(collect(tasks(4), seed=12))
+    other = told(collect(tasks(TASKS), seed=12))
     retrieved = [id for id in once if "/x" not in id]
     assert sum(other[id] == once[id] for id in retrieved) < len(retrieved) / 2
