@@ -233,16 +233,20 @@ def single() -> Figures:
     episodes = Episodes(renderer, TOGETHER * 8)
     prompts = [list(renderer.prompt_ids(episodes.prompt(8 * index))) for index in range(TOGETHER)]
     model.generation_config.eos_token_id = None  # both go on to the end
+    engine = TransformersEngine(model, stop_ids=[], config=ROLLOUT)
+    update = weight_update(1, trainable(model))
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
     made = {"ours": 0, "theirs": 0}
 
     async def together() -> None:
-        engine = TransformersEngine(model, stop_ids=[], config=ROLLOUT)  # an old one would remember the prompts
+        engine.set_weights(update)  # it would remember the prompts otherwise
         requests = [
             GenerationRequest(session=str(index), ids=tuple(prompt), sampling=sampling, seed=index)
             for index, prompt in enumerate(prompts)
         ]
         completions = await asyncio.gather(*map(engine.generate, requests))
+        for request in requests:
+            engine.close_session(request.session)
         made["ours"] = sum(len(completion.ids) for completion in completions)
 
     def theirs() -> None:
