@@ -25,7 +25,7 @@ ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not bel
 _LENGTH_BUCKET = 64
 # Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
 _PREFILL_BUCKET = 512
-_FULL_WIDTHS = 64  # prefills beyond it are padded to multiples of it, shorter ones to powers of two
+_WIDE, _WIDTH_STEP = 64, 32  # wider prefills are padded to multiples of the second, others to powers of two
 _BESIDE = (0, 64, 256)  # tokens of prefills that a graph has room for
 _GRAPH_LENGTH = 256  # the shortest cache length that a graph is made for
 _MOST_APART = 0.1  # mean difference of two ways to compute logits, in their standard deviations: 0.01 in bfloat16
@@ -144,9 +144,13 @@ class ForwardPasses:
 
     def _reserve(self, rows: int, length: int) -> None:
         if self._graphs is None:
-            self._cache.reserve(rounded(rows, ROW_MULTIPLE), length)
+            # By doubling: each time that the cache grows it is copied.
+            doubled = max(ROW_MULTIPLE, 1 << (rows - 1).bit_length())
+            self._cache.reserve(
+                max(rounded(rows, ROW_MULTIPLE), min(doubled, rounded(self._rows, ROW_MULTIPLE))), length
+            )
         else:  # all at once: graphs hold addresses. One more row is for what stands nowhere
-            self._cache.reserve(self._rows + 1, rounded(self._length, _FULL_WIDTHS) + _PREFILL_BUCKET)
+            self._cache.reserve(self._rows + 1, rounded(self._length, _WIDE) + _PREFILL_BUCKET)
 
     def _run(
         self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, row_index: Tensor, length: int
@@ -285,13 +289,13 @@ def _graph_length(length: int, most: int) -> int:
     size = _GRAPH_LENGTH
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return min(max(_GRAPH_LENGTH, rounded(most, _FULL_WIDTHS)), size)
+    return min(max(_GRAPH_LENGTH, rounded(most, _WIDE)), size)
 
 
 def padded_width(tokens: int) -> int:
     """The columns of a pass over so many new tokens: few kinds, so that requests share passes."""
-    if tokens > _FULL_WIDTHS:
-        return rounded(tokens, _FULL_WIDTHS)
+    if tokens > _WIDE:
+        return rounded(tokens, _WIDTH_STEP)
     return int(max(ROW_MULTIPLE, 1 << (tokens - 1).bit_length()))
 
 
