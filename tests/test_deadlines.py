@@ -199,7 +199,7 @@ def test_another_timeout_inside_is_told_as_itself() -> None:
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["turn_timeout_s", "episode_timeout_s"])
 def test_deadlines_are_positive(name: str, seconds: float) -> None:
-    with pytest.raises(UserError, match=rf"rollout.{name}=.* is not positive; give e.g."):
+    with pytest.raises(UserError, match=rf"rollout.{name}=.* is not positive and finite; give e.g."):
         RolloutConfig(**{name: seconds})  # type: ignore[arg-type]
 
 
