@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
 
+from retriever.base.bars import without_bars
 from retriever.base.errors import IntegrityError
 from rollout.weights import weight_update
 from train.batches import Batch, micro_batches
@@ -136,7 +137,8 @@ class DecoupledGrpoTrainer(GRPOTrainer):
         """Metrics go to `log` once a generation batch, not through the Trainer's reporting."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super(GRPOTrainer, self)._save_checkpoint(model, trial)  # TRL's writes a model card of its own into each
+        with without_bars():
+            super(GRPOTrainer, self)._save_checkpoint(model, trial)  # TRL's writes a model card of its own into each
 
     # --- one generation batch ----------------------------------------------------------------------------------------
 
