@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from configs.load import to_dict
+from launch.checkpoints import TRAINED
 from launch.clock import running_clock
 from launch.display import Display, new_console
 from launch.run_folder import RunFolder, first_rank
-from launch.stages import TRAINED, Stages, stages_of
+from launch.stages import Stages, stages_of
 from launch.study import run_study
 from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json

@@ -5,9 +5,7 @@ checkpoints/sft, checkpoints/grpo/checkpoint-*, checkpoints/rl, evaluation/<stag
 """
 
 import asyncio
-import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,12 +18,11 @@ from configs.schema import RunConfig
 from envs.dialects import DIALECTS
 from envs.types import StopReason, Task
 from envs.worlds.world import World, build_world
+from launch.checkpoints import TRAINED, last_checkpoint, save_policy
 from launch.display import Display
 from launch.rollout_log import RolloutLog
 from launch.watching import watching
-from retriever.base.bars import without_bars
 from retriever.base.errors import UserError
-from retriever.base.files import read_json, write_json
 from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever, embedding_told
@@ -35,7 +32,7 @@ from rollout.collect import Collector, refuse_losses
 from rollout.config import GroupPlan
 from rollout.engine import ScriptedEngine
 from rollout.expert import Expert
-from rollout.policy import load_model, load_tokenizer, load_trainable, merged, trainable
+from rollout.policy import load_model, load_tokenizer, load_trainable, trainable
 from rollout.pool import Pool
 from rollout.ray_pool import RayPool
 from rollout.renderer import Renderer
@@ -54,7 +51,6 @@ from train.sft import run_sft, sft_segments
 from train.source import BatchSource, RolloutSource, updates_per_batch
 from train.tracking import Tracker, read_metrics
 
-TRAINED = "trained.json"  # written last into a finished checkpoint folder
 BATCH_SECONDS = ("time/generation_s", "time/gap_s", "time/update_")  # metrics that add up to a generation batch's time
 
 
@@ -78,11 +74,12 @@ class Stages:
 
     def evaluate(self, stage: str, model_path: str) -> dict[str, list[TaskScore]]:
         """Greedy episodes on every split; written once, read again when they are there."""
-        scores = {}
+        scores, weights = {}, None
         for split in self.config.evaluation.splits:
             path = evaluation_path(self.folder, stage, split)
             if not path.is_file():
-                rollouts, weights = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
+                weights = weights or self._pushed(model_path)
+                rollouts = self._play(model_path, self.evaluation_tasks(split), f"evaluate {stage}: {split}")
                 played = Played(
                     batch=None,
                     seed=self.config.seed,
@@ -115,18 +112,18 @@ class Stages:
         groups = decoupled_groups(rollouts, self.config.reward, self.world.catalogue)
         return {group.objective.value: asdict(row.reward) for group in groups for row in group.rows}
 
-    def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> tuple[list[TaskRollouts], str]:
-        """What the policy did, and the hash of its weights."""
-        config = self.config
-        weights = weights_hash({})  # of a server's model: that of no tensors, which no other weights have
-        if config.rollout.engine == "openai":
-            pool = self.pool(model_path)
-        else:
-            model = load_model(model_path, config.model)  # before any worker tries, who could tell less what is wrong
-            pool = self.pool(model_path)
-            update = weight_update(0, trainable(model))
-            pool.push(update)
-            weights = update.content_hash
+    def _pushed(self, model_path: str) -> str:
+        """Have the workers hold the policy at `model_path`; the hash of its weights."""
+        if self.config.rollout.engine == "openai":  # the server's own model: that of no tensors, which no other has
+            return weights_hash({})
+        model = load_model(model_path, self.config.model)  # before any worker tries, who could tell less what is wrong
+        update = weight_update(0, trainable(model))
+        self.pool(model_path).push(update)
+        return update.content_hash
+
+    def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
+        """What the policy does with each task, greedily."""
+        config, pool = self.config, self.pool(model_path)
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
         sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
@@ -137,7 +134,7 @@ class Stages:
             self.display.say(
                 f"{what}: {len(lost)} of {len(episodes)} lost to failures of ours; first: {lost[0].failure}"
             )
-        return rollouts, weights
+        return rollouts
 
     # --- the cold start ----------------------------------------------------------------------------------------------
 
@@ -365,39 +362,6 @@ def stages_of(config: RunConfig, folder: Path, *, display: Display, tracker: Tra
         yield stages
     finally:
         stages.close()
-
-
-def save_policy(model: Any, tokenizer: Any, out: Path, *, seconds: float) -> None:
-    """Merged safetensors and tokenizer, in place of whatever an interrupted attempt left; marked as complete last.
-
-    `seconds` of training are noted for those who compare stages.
-    """
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with without_bars():
-        merged(model).save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    write_json(partial / TRAINED, {"seconds": round(seconds, 1)})
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
-
-
-def trained_seconds(checkpoint: str) -> float:
-    """How long the stage trained that left this checkpoint."""
-    return float(read_json(Path(checkpoint) / TRAINED, what="note of a finished stage")["seconds"])
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint: the Trainer writes its state file last, and a torn one does not count."""
-    found = [path for path in folder.glob("checkpoint-*") if _is_json(path / "trainer_state.json")]
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_bytes()), dict)
-    except (OSError, ValueError):
-        return False
 
 
 def reward_line(metrics: Any) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 from rich.table import Table
 
 from configs.schema import RunConfig
+from launch.checkpoints import trained_seconds
 from launch.clock import running_clock
 from launch.display import Display
-from launch.stages import stages_of, trained_seconds
+from launch.stages import stages_of
 from retriever.base.files import read_json, write_json
 from train.evaluation.summary import build_summary
 from train.report.render import write_comparison, write_report

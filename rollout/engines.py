@@ -26,4 +26,4 @@ def build_engine(
         return engine
     device = "cuda" if config.gpus_per_worker > 0 and torch.cuda.is_available() else "cpu"
     policy = load_model(model_path, model).to(device)
-    return TransformersEngine(policy, stop_ids=[renderer.end_id], config=config)
+    return TransformersEngine(policy, stop_ids=[renderer.end_id], config=config, decode=renderer.completion_text)

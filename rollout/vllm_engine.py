@@ -16,7 +16,7 @@ from rollout.engine import GenerationRequest
 from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.vllm_environment import vllm_interpreter
 from rollout.vllm_link import VllmLink
-from rollout.weights import WeightUpdate
+from rollout.weights import WeightUpdate, check_arrived
 
 
 class VllmEngine:
@@ -105,11 +105,7 @@ class VllmEngine:
             ) from error
         finally:
             self._link.drop_weights()
-        if arrived != update.content_hash:
-            raise IntegrityError(
-                f"weights of policy version {update.version} arrived corrupted: hash {arrived[:12]}, "
-                f"expected {update.content_hash[:12]}; the run stops"
-            )
+        check_arrived(update, arrived)
         self.policy_version = update.version
 
     def release(self) -> None:

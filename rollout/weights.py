@@ -66,7 +66,11 @@ def load_update(model: Any, update: WeightUpdate) -> None:
     with torch.no_grad():
         for name, tensor in update.tensors.items():
             parameters[name].copy_(tensor)
-    arrived = weights_hash({name: parameters[name] for name in update.tensors})
+    check_arrived(update, weights_hash({name: parameters[name] for name in update.tensors}))
+
+
+def check_arrived(update: WeightUpdate, arrived: str) -> None:
+    """Raises IntegrityError when `arrived`, the hash of what an engine got, is not that of the update."""
     if arrived != update.content_hash:
         raise IntegrityError(
             f"weights of policy version {update.version} arrived corrupted: hash {arrived[:12]}, "

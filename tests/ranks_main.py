@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 
 from envs.config import EnvConfig
 from envs.worlds.world import WorldConfig, build_world
-from launch.stages import last_checkpoint
+from launch.checkpoints import last_checkpoint
 from retriever.base.seeds import derive_seed
 from retriever.config import RetrieverConfig
 from rewards.config import RewardConfig

@@ -126,6 +126,8 @@ def test_lags_are_counted_by_token_and_bounded() -> None:
         policy_lags({6: 1}, 5, limit=1)
     with pytest.raises(UserError, match="max_policy_lag=-1 is negative"):
         GrpoConfig(max_policy_lag=-1)
+    with pytest.raises(UserError, match="max_policy_lag=1: grpo.records are played already; give 0"):
+        GrpoConfig(max_policy_lag=1, records="runs/quickstart")
 
 
 class Old:

@@ -27,7 +27,7 @@ from tests.support import functions_executor
 from train.nano.curriculum import tokenizer_texts
 from train.nano.model import train_tokenizer
 from train.objectives import decoupled_groups
-from train.source import tool_metrics
+from train.rollout_metrics import tool_metrics
 
 NAMES = ("add", "root", "sub", "mul", "div")
 TOOLS = {

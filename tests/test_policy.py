@@ -21,7 +21,7 @@ from envs.executors.config import ExecutorConfig
 from envs.types import Task
 from envs.worlds.world import build_world
 from launch import run as command_line
-from launch.stages import save_policy
+from launch.checkpoints import save_policy
 from retriever.base.errors import UserError
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever

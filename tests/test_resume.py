@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from launch.stages import last_checkpoint
+from launch.checkpoints import last_checkpoint
 from rollout.config import ModelConfig
 from rollout.policy import load_model, load_tokenizer
 from tests.ranks_main import Recorded, grpo_trainer, run, sampled, save_tiny_policy

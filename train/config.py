@@ -61,9 +61,7 @@ class GrpoConfig:
     ratio: Literal["engine", "recompute"] = "engine"
     ratio_cap: float = 2.0  # of the truncated π_old / π_engine under `recompute`
     max_engine_gap: float = 1e-4  # nats; `ratio: engine` beyond it stops the run
-    max_policy_lag: int = (
-        0  # batches that the weights of a rollout may be behind; 0: on-policy; 1: rollouts overlap updates
-    )
+    max_policy_lag: int = 0  # batches that a rollout's weights may be behind; 1: rollouts overlap updates
     micro_batch: int = 16  # rows of one forward and backward pass
     save_every: int = 10
     keep_checkpoints: int = 2
@@ -78,6 +76,8 @@ class GrpoConfig:
                 raise UserError(f"grpo.{name}={getattr(self, name)} is below 1; give a positive number")
         if self.max_policy_lag < 0:
             raise UserError(f"grpo.max_policy_lag={self.max_policy_lag} is negative; give 0 (on-policy) or e.g. 1")
+        if self.records is not None and self.max_policy_lag:
+            raise UserError(f"grpo.max_policy_lag={self.max_policy_lag}: grpo.records are played already; give 0")
         if self.extra_tasks < 0:
             raise UserError(f"grpo.extra_tasks={self.extra_tasks} is negative; give 0 (none), or a cap such as 10")
         if self.update == "coupled" and (self.gate != "off" or self.execution_group == "refill"):

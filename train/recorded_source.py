@@ -16,8 +16,9 @@ from rollout.renderer import Renderer
 from rollout.weights import WeightUpdate
 from train.config import GrpoConfig, check_enough
 from train.recorded import RecordedBatch, check_scorable, check_tokenizer, read_batch
+from train.rollout_metrics import gate_metrics, tool_metrics
 from train.scoring import BatchScoring
-from train.source import GenerationBatch, gate_metrics, generation_batch, group_plan, tool_metrics
+from train.source import GenerationBatch, generation_batch, group_plan
 
 
 class RecordedSource:

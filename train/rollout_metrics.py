@@ -1,8 +1,11 @@
-"""What a collection cost and how fast it was, as metrics of its generation batch."""
+"""The rollouts of a generation batch as metrics: the gate, the tools, what a collection cost and how fast it was."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from envs.types import Phase
+from rollout.collect import may_execute
+from rollout.config import GroupPlan
 from rollout.counts import since
 from rollout.types import RolloutStatus, TaskRollouts, Turn
 
@@ -46,3 +49,44 @@ def played_phases(rollouts: Sequence[TaskRollouts]) -> list[list[Turn]]:
         for trajectory in r.executions
     ]
     return retrievals + executions
+
+
+def sampled_versions(rollouts: Sequence[TaskRollouts]) -> dict[int, int]:
+    """Sampled tokens by the policy version that sampled them."""
+    tokens: Counter[int] = Counter()
+    for completion in (turn.completion for phase in played_phases(rollouts) for turn in phase):
+        tokens[completion.policy_version] += len(completion.ids)
+    return dict(tokens)
+
+
+def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
+    """What became of the calls of all executions: shares by status and, of those that ran, by what served them."""
+    results = [result for r in rollouts for trajectory in r.executions for result in trajectory.results]
+    if not results:
+        return {"tools/calls": 0.0}
+    statuses = Counter(result.status for result in results)
+    served = Counter(result.served_from for result in results if result.ran)
+    return {
+        "tools/calls": float(len(results)),
+        "time/tool_call_s": sum(result.latency_s for result in results) / len(results),
+        **{f"tools/{status.value}": count / len(results) for status, count in statuses.items()},
+        **{f"tools/from_{source}": count / served.total() for source, count in served.items()},
+    }
+
+
+def gate_metrics(rollouts: Sequence[TaskRollouts], plan: GroupPlan) -> dict[str, float]:
+    """How many trajectories pass the gate, and how many survive per group."""
+    episodes = [trajectory for r in rollouts for trajectory in r.retrieval]
+    passed = [may_execute(trajectory, plan) for trajectory in episodes]
+    executions = [trajectory for r in rollouts for trajectory in r.executions]
+    chosen = [len(trajectory.selection) for trajectory in episodes if trajectory.selection is not None]
+    return {
+        "gate/pass_rate": sum(passed) / len(passed),
+        "gate/survivors_per_group": sum(passed) / len(rollouts),
+        "gate/groups_without_survivor": sum(not any(may_execute(t, plan) for t in r.retrieval) for r in rollouts)
+        / len(rollouts),
+        "rollout/episodes": float(len(episodes) + len(executions)),
+        "rollout/toolset_size": sum(chosen) / len(chosen) if chosen else 0.0,
+        "rollout/searches": sum(len(trajectory.searches) for trajectory in episodes) / len(episodes),
+        "tokens/sampled": float(sum(sampled_versions(rollouts).values())),
+    }

@@ -1,24 +1,23 @@
 """Where training batches come from: rank 0 plays tasks with the pool, scores them, and says what is to be updated."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
-from envs.types import Phase, Task
+from envs.types import Task
 from retriever.base.seeds import derive_seed
 from retriever.catalogue import Catalogue
 from rewards.config import RewardConfig
-from rollout.collect import may_execute, refuse_losses
+from rollout.collect import refuse_losses
 from rollout.config import GroupPlan, RolloutConfig
 from rollout.extra_tasks import collect_with_extra
 from rollout.pool import Pool
-from rollout.types import Sampling, TaskRollouts
+from rollout.types import Sampling
 from rollout.weights import WeightUpdate
 from train.config import GrpoConfig
 from train.objectives import ScoredGroup, group_metrics
-from train.rollout_metrics import collection_metrics
+from train.rollout_metrics import collection_metrics, gate_metrics, sampled_versions, tool_metrics
 from train.scoring import BatchScoring
 from train.segments import Objective, Segment
 
@@ -148,48 +147,3 @@ class RolloutSource:
             self._listener(index, groups, weights.content_hash)
         batch = generation_batch(index, by_objective, self._config, metrics=metrics)
         return replace(batch, versions=sampled_versions(rollouts))
-
-
-def sampled_versions(rollouts: Sequence[TaskRollouts]) -> dict[int, int]:
-    """Sampled tokens by the policy version that sampled them."""
-    turns = [turn for r in rollouts for trajectory in r.retrieval for turn in trajectory.turns]
-    executions = [turn for r in rollouts for trajectory in r.executions for turn in trajectory.turns]
-    tokens: Counter[int] = Counter()
-    for turn in (*turns, *(turn for turn in executions if turn.phase is Phase.EXECUTION)):
-        tokens[turn.completion.policy_version] += len(turn.completion.ids)
-    return dict(tokens)
-
-
-def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
-    """What became of the calls of all executions: shares by status and, of those that ran, by what served them."""
-    results = [result for r in rollouts for trajectory in r.executions for result in trajectory.results]
-    if not results:
-        return {"tools/calls": 0.0}
-    statuses = Counter(result.status for result in results)
-    served = Counter(result.served_from for result in results if result.ran)
-    return {
-        "tools/calls": float(len(results)),
-        "time/tool_call_s": sum(result.latency_s for result in results) / len(results),
-        **{f"tools/{status.value}": count / len(results) for status, count in statuses.items()},
-        **{f"tools/from_{source}": count / served.total() for source, count in served.items()},
-    }
-
-
-def gate_metrics(rollouts: Sequence[TaskRollouts], plan: GroupPlan) -> dict[str, float]:
-    """How many trajectories pass the gate, and how many survive per group."""
-    episodes = [trajectory for r in rollouts for trajectory in r.retrieval]
-    passed = [may_execute(trajectory, plan) for trajectory in episodes]
-    completions = [turn.completion for trajectory in episodes for turn in trajectory.turns]
-    executions = [trajectory for r in rollouts for trajectory in r.executions]
-    executed = [turn.completion for x in executions for turn in x.turns if turn.phase.value == "execution"]
-    chosen = [len(trajectory.selection) for trajectory in episodes if trajectory.selection is not None]
-    return {
-        "gate/pass_rate": sum(passed) / len(passed),
-        "gate/survivors_per_group": sum(passed) / len(rollouts),
-        "gate/groups_without_survivor": sum(not any(may_execute(t, plan) for t in r.retrieval) for r in rollouts)
-        / len(rollouts),
-        "rollout/episodes": float(len(episodes) + len(executions)),
-        "rollout/toolset_size": sum(chosen) / len(chosen) if chosen else 0.0,
-        "rollout/searches": sum(len(trajectory.searches) for trajectory in episodes) / len(episodes),
-        "tokens/sampled": float(sum(len(c.ids) for c in (*completions, *executed))),
-    }

@@ -76,7 +76,8 @@ def main() -> None:
             f"{found['floor']:>9.0f}  {found['ours'] / found['generate']:.2f}, {found['ours'] / found['floor']:.2f}",
             flush=True,
         )
-    print_figures("decode", ours=rates["ours"], peer=rates, targets=_targets(rates))
+    peers = {side: found for side, found in rates.items() if side != "ours"}
+    print_figures("decode", ours=rates["ours"], peer=peers, targets=_targets(rates))
 
 
 def _targets(rates: dict[str, dict[str, float]]) -> dict[str, list[Any]]:
