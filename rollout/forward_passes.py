@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 
 ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
 _LENGTH_BUCKET = 64
-# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides (measured).
-_PREFILL_BUCKET = 512
+# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides; over no more
+# than 128 keys in the first block it is the same whatever the size (measured).
+_PREFILL_BUCKET, _SHORT = 512, 128
 _WIDE, _WIDTH_STEP = 64, 32  # wider prefills are padded to multiples of the second, others to powers of two
 _BESIDE = (0, 64, 256)  # tokens of prefills that a graph has room for
 _GRAPH_LENGTH = 256  # the shortest cache length that a graph is made for
@@ -79,11 +80,12 @@ class ForwardPasses:
         return 0 if self._graphs is None else _BESIDE[-1]
 
     def prefill(self, chunks: Sequence[Chunk]) -> None:
-        """Store the keys and values of new tokens; chunks of one width share a pass."""
-        by_width: dict[int, list[Chunk]] = {}
+        """Store the keys and values of new tokens; chunks of one width share a pass, short contexts one of their own."""
+        by_shape: dict[tuple[int, bool], list[Chunk]] = {}
         for chunk in chunks:
-            by_width.setdefault(padded_width(len(chunk.ids)), []).append(chunk)
-        for width, share in by_width.items():
+            width = padded_width(len(chunk.ids))
+            by_shape.setdefault((width, chunk.begin + width <= _SHORT), []).append(chunk)
+        for (width, _), share in by_shape.items():
             self._prefill(share, width)
 
     def decode(
@@ -136,7 +138,7 @@ class ForwardPasses:
         rows = torch.tensor([chunk.row for chunk in chunks])
         length = int(positions.max()) + 1
         if self._deterministic:
-            length = rounded(length, _PREFILL_BUCKET)
+            length = _SHORT if length <= _SHORT else rounded(length, _PREFILL_BUCKET)
         self._reserve(int(rows.max()) + 1, length)
         with torch.inference_mode():
             # Without the head: nobody samples here. A request's last token is its first decode step's.
