@@ -1,8 +1,9 @@
-"""Attention of single tokens over the cache, in Triton: each reads its own row to its own position, in parallel splits.
+"""Attention of single tokens over the cache, in Triton: what goes into it, and how each token reads its own row.
 
-A GPU's general attention kernels give a context with one query to a few of its processors, and read every row to the
-longest one's length. Here a row's keys are split among programs, each of which leaves a partial softmax (its maximum,
-its sum, its weighted values); a second kernel puts them together: Dao et al., "Flash-Decoding" (2023).
+Queries and keys are normed and rotated, and keys and values stored, by one kernel. A GPU's general attention kernels
+give a context with one query to a few of its processors, and read every row to the longest one's length. Here a row's
+keys are split among programs, each of which leaves a partial softmax (its maximum, its sum, its weighted values); a
+second kernel puts them together: Dao et al., "Flash-Decoding" (2023).
 
 Imported where there is a GPU alone: the CPU builds of PyTorch come without Triton.
 """
@@ -14,6 +15,53 @@ from torch import Tensor
 
 _PROGRAMS = 1024  # that a launch should have to keep a GPU busy
 _BLOCK = 64  # keys that a program reads at a time
+
+
+def store_and_rotate(
+    qkv: Tensor,
+    query_weight: Tensor | None,
+    key_weight: Tensor | None,
+    epsilon: float,
+    scaling: float,
+    cos: Tensor,
+    sin: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    rows: Tensor,
+    positions: Tensor,
+) -> Tensor:
+    """Queries [B, heads, head_dim], normed where there are weights, rotated and scaled; keys and values are stored.
+
+    `qkv` [B, (heads + 2 groups) head_dim]; `cos` and `sin` [B, head_dim], whose halves are alike; token b's keys and
+    values go to positions[b] of the row rows[b] of `keys` and `values`. head_dim: a power of two.
+    """
+    count, groups, head_dim = qkv.shape[0], keys.shape[1], keys.shape[3]
+    heads = qkv.shape[1] // head_dim - 2 * groups
+    query = torch.empty(count, heads, head_dim, dtype=qkv.dtype, device=qkv.device)
+    normed = query_weight is not None
+    _store_and_rotate[(count, heads + 2 * groups)](
+        qkv,
+        query_weight if normed else qkv,
+        key_weight if normed else qkv,
+        cos,
+        sin,
+        query,
+        keys,
+        values,
+        rows,
+        positions,
+        epsilon,
+        scaling,
+        keys.stride(0),
+        keys.stride(1),
+        keys.stride(2),
+        HEADS=heads,
+        GROUPS=groups,
+        HALF=head_dim // 2,
+        NORMED=normed,
+        num_warps=1,
+    )
+    return query
 
 
 def decode_attention(
@@ -64,6 +112,62 @@ def decode_attention(
         num_warps=2,
     )
     return out
+
+
+@triton.jit
+def _store_and_rotate(
+    qkv,
+    query_weight,
+    key_weight,
+    cos,
+    sin,
+    query,
+    keys,
+    values,
+    rows,
+    positions,
+    epsilon,
+    scaling,
+    row_stride,
+    group_stride,
+    position_stride,
+    HEADS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    HALF: tl.constexpr,
+    NORMED: tl.constexpr,
+):
+    """One head of one token: of the queries, then of the keys, then of the values."""
+    token, head = tl.program_id(0), tl.program_id(1)
+    dims = tl.arange(0, HALF)
+    kind = qkv.dtype.element_ty
+    source = qkv + (token * (HEADS + 2 * GROUPS) + head) * 2 * HALF + dims
+    low, high = tl.load(source), tl.load(source + HALF)
+    if head < HEADS + GROUPS:
+        x, y = low.to(tl.float32), high.to(tl.float32)
+        if NORMED:  # rounded as the models do: before the weight, and after
+            scale = tl.rsqrt((tl.sum(x * x, 0) + tl.sum(y * y, 0)) / (2 * HALF) + epsilon)
+            weight = query_weight + dims
+            if head >= HEADS:
+                weight = key_weight + dims
+            x = (x * scale).to(kind).to(tl.float32) * tl.load(weight).to(tl.float32)
+            y = (y * scale).to(kind).to(tl.float32) * tl.load(weight + HALF).to(tl.float32)
+            x, y = x.to(kind).to(tl.float32), y.to(kind).to(tl.float32)
+        turn = token * 2 * HALF + dims
+        c, s = tl.load(cos + turn).to(tl.float32), tl.load(sin + turn).to(tl.float32)
+        low, high = (x * c - y * s).to(kind), (y * c + x * s).to(kind)
+    if head < HEADS:
+        target = query + (token * HEADS + head) * 2 * HALF + dims
+        tl.store(target, (low.to(tl.float32) * scaling).to(kind))
+        tl.store(target + HALF, (high.to(tl.float32) * scaling).to(kind))
+    else:
+        row, position = tl.load(rows + token).to(tl.int64), tl.load(positions + token).to(tl.int64)
+        group = head - HEADS
+        store = keys
+        if group >= GROUPS:
+            store, group = values, group - GROUPS
+        place = store + row * row_stride + group * group_stride + position * position_stride + dims
+        tl.store(place, low)
+        tl.store(place + HALF, high)
 
 
 @triton.jit

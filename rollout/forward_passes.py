@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 ROW_MULTIPLE = 8  # CPU matmul rows are bitwise equal at multiples of 4, not below (measured; DESIGN.md, decision 11)
 _LENGTH_BUCKET = 64
-# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides; over no more
-# than 128 keys in the first block it is the same whatever the size (measured).
+# Attention of several queries sums over blocks of 512 keys, in an order that the last block's size decides; that of
+# contexts within the first 128 is the same whatever the size (measured).
 _PREFILL_BUCKET, _SHORT = 512, 128
 _WIDE, _WIDTH_STEP = 64, 32  # wider prefills are padded to multiples of the second, others to powers of two
 _BESIDE = (0, 64, 256)  # tokens of prefills that a graph has room for
@@ -80,7 +80,7 @@ class ForwardPasses:
         return 0 if self._graphs is None else _BESIDE[-1]
 
     def prefill(self, chunks: Sequence[Chunk]) -> None:
-        """Store the keys and values of new tokens; chunks of one width share a pass, short contexts one of their own."""
+        """Store the keys and values of new tokens; chunks of one width share a pass, and short contexts have their own."""
         by_shape: dict[tuple[int, bool], list[Chunk]] = {}
         for chunk in chunks:
             width = padded_width(len(chunk.ids))
@@ -176,19 +176,30 @@ class ForwardPasses:
         decoder = fused_decoder(self._network)
         if decoder is None:
             return None
-        cache, row = self._cache, torch.zeros(1, dtype=torch.long)
-        cache.reserve(1, _GRAPH_LENGTH)
+        self._cache.reserve(1, _GRAPH_LENGTH)
+        try:
+            agree = self._agrees(decoder)
+        except Exception as error:  # noqa: BLE001 - Triton wants a C compiler, and says so in many ways
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            _log.warning("decoding goes without CUDA graphs, several times slower: %s", reason)
+            return None
+        finally:
+            self._cache.release()
+        if not agree:
+            _log.warning("the model looks like Llama's family and computes otherwise: it decodes without CUDA graphs")
+            return None
+        return _Graphs(decoder, self._cache, rows=self._rows, length=self._length, device=self.device)
+
+    def _agrees(self, decoder: FusedDecoder) -> bool:
+        """Whether it computes what the model does, of one token after eight."""
+        row = torch.zeros(1, dtype=torch.long)
         with torch.inference_mode():
             self._run(self._network, torch.arange(1, 9)[None], torch.arange(8)[None], slice(0, 1), row, 8)
             token, position = torch.tensor([9]), torch.tensor([8])
             plain = self._run(self._network, token[None], position[None], slice(0, 1), row, 16).logits[0].float()
             token, position, row = (tensor.to(self.device) for tensor in (token, position, row))
-            fused = decoder.logits(token, position, row, cache, length=16, wanted=1).float()
-        cache.release()
-        if float((fused - plain).abs().mean()) > _MOST_APART * float(plain.std()):
-            _log.warning("the model looks like Llama's family and computes otherwise: it decodes without CUDA graphs")
-            return None
-        return _Graphs(decoder, cache, rows=self._rows, length=self._length, device=self.device)
+            fused = decoder.logits(token, position, row, self._cache, length=16, wanted=1).float()
+        return float((fused - plain).abs().mean()) <= _MOST_APART * float(plain.std())
 
 
 class _Graphs:

@@ -2,11 +2,10 @@
 
 For CUDA graphs of decode steps and short prefills. It computes with the Hugging Face model's own parameters: those of
 query, key and value, and of gate and up, are laid side by side in memory, so that one product serves them; what stands
-between products is compiled. LoRA adapters are added, not merged. Not here: long prefills, and models that are built
+between products is pieces. LoRA adapters are added, not merged. Not here: long prefills, and models that are built
 otherwise (`ForwardPasses` compares the two).
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,8 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rollout.row_cache import RowCache
-
-_log = logging.getLogger(__name__)
 
 
 def fused_decoder(network: Any) -> "FusedDecoder | None":
@@ -54,15 +51,15 @@ class FusedDecoder:
         residual = self._embed(ids)  # [B, hidden]
         cos, sin = (t[:, 0] for t in self._rotary(residual[:, None], positions[:, None]))  # [B, head_dim]
         attend = _attention(rows, positions, length, residual)
-        compiled = _pieces()
+        pieces = _pieces(residual.device.type)
         first = self._layers[0].before
-        normed = compiled.norm(residual, first.weight, first.epsilon)
+        normed = pieces.norm(residual, first.weight, first.epsilon)
         for index, layer in enumerate(self._layers):
             keys, values = cache.keys[index], cache.values[index]
             assert keys is not None, "the cache is allocated by a prefill"
             assert values is not None
             norms = (layer.query_norm, layer.key_norm)
-            query = compiled.prepare(
+            query = pieces.store_and_rotate(
                 layer.attend_in(normed),
                 *(norm and norm.weight for norm in norms),
                 norms[0].epsilon if norms[0] else 0.0,
@@ -76,10 +73,10 @@ class FusedDecoder:
             )
             attended = attend(query, keys, values)
             update = layer.attend_out(attended.reshape(len(ids), -1))
-            residual, normed = compiled.add_norm(residual, update, layer.between.weight, layer.between.epsilon)
-            update = layer.mlp_out(compiled.gated(layer.mlp_in(normed)))
+            residual, normed = pieces.add_norm(residual, update, layer.between.weight, layer.between.epsilon)
+            update = layer.mlp_out(pieces.gated(layer.mlp_in(normed)))
             after = self._layers[index + 1].before if index + 1 < len(self._layers) else self._final
-            residual, normed = compiled.add_norm(residual, update, after.weight, after.epsilon)
+            residual, normed = pieces.add_norm(residual, update, after.weight, after.epsilon)
         return torch.Tensor(self._head(normed[:wanted]))
 
 
@@ -212,7 +209,7 @@ def _gated(gate_up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def _prepare(
+def _store_and_rotate(
     qkv: Tensor,
     query_weight: Tensor | None,
     key_weight: Tensor | None,
@@ -250,19 +247,14 @@ class _Pieces:
     norm: Callable[..., Tensor]
     add_norm: Callable[..., tuple[Tensor, Tensor]]
     gated: Callable[..., Tensor]
-    prepare: Callable[..., Tensor]
+    store_and_rotate: Callable[..., Tensor]
 
 
 @cache
-def _pieces() -> _Pieces:
-    """Compiled where a GPU and a compiler are there; else as they stand."""
-    plain = _Pieces(_norm, _add_norm, _gated, _prepare)
-    if not torch.cuda.is_available():
-        return plain
-    try:
-        torch.compile(_gated)(torch.zeros(2, 4, device="cuda"))
-    except Exception as error:  # noqa: BLE001 - Triton wants a C compiler, and says so in many ways
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        _log.warning("decoding is not compiled, and a third slower: %s", reason)
-        return plain
-    return _Pieces(torch.compile(_norm), torch.compile(_add_norm), torch.compile(_gated), torch.compile(_prepare))
+def _pieces(device: str) -> _Pieces:
+    """Compiled for a GPU; else as they stand."""
+    if device != "cuda":
+        return _Pieces(_norm, _add_norm, _gated, _store_and_rotate)
+    from rollout.decode_attention import store_and_rotate  # needs Triton
+
+    return _Pieces(torch.compile(_norm), torch.compile(_add_norm), torch.compile(_gated), store_and_rotate)

@@ -10,6 +10,7 @@ import torch
 
 from rollout.config import ModelConfig, RolloutConfig
 from rollout.engine import GenerationRequest
+from rollout.fused_decoder import _store_and_rotate
 from rollout.policy import load_model
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Completion, Sampling
@@ -149,3 +150,25 @@ def test_the_kernel_is_attention(heads: int, groups: int, head_dim: int) -> None
             k, v = (t[rows[index], :, :end].repeat_interleave(heads // groups, 0) for t in (keys, values))
             weights = torch.softmax((query[index][:, None] * k).sum(-1), -1)
             torch.testing.assert_close(found[index], (weights[:, :, None] * v).sum(1), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("heads", "groups", "head_dim", "normed"), [(32, 8, 128, True), (9, 3, 64, False)])
+def test_one_kernel_rotates_and_stores_what_plain_operations_do(
+    heads: int, groups: int, head_dim: int, normed: bool
+) -> None:
+    from rollout.decode_attention import store_and_rotate  # needs Triton
+
+    torch.manual_seed(0)
+    qkv = torch.randn(5, (heads + 2 * groups) * head_dim, device="cuda")
+    weights = [torch.rand(head_dim, device="cuda") if normed else None for _ in range(2)]
+    angles = torch.rand(5, head_dim // 2, device="cuda") * 6
+    cos, sin = (torch.cat([turn(angles)] * 2, -1) for turn in (torch.cos, torch.sin))
+    rows, positions = torch.tensor([[3, 0, 6, 1, 1], [7, 0, 19, 4, 5]], device="cuda")
+    found, expected = [], []
+    for results, way in ((found, store_and_rotate), (expected, _store_and_rotate)):
+        keys, values = (torch.zeros(7, groups, 20, head_dim, device="cuda") for _ in range(2))
+        query = way(qkv, *weights, 1e-6, head_dim**-0.5, cos, sin, keys, values, rows, positions)
+        results += [query, keys, values]
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
+    assert int((found[1] != 0).any(-1).sum()) == 5 * groups
