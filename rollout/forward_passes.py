@@ -80,7 +80,7 @@ class ForwardPasses:
         return 0 if self._graphs is None else _BESIDE[-1]
 
     def prefill(self, chunks: Sequence[Chunk]) -> None:
-        """Store the keys and values of new tokens; chunks of one width share a pass, and short contexts have their own."""
+        """Store the keys and values of new tokens; chunks of one width share a pass, and short contexts theirs."""
         by_shape: dict[tuple[int, bool], list[Chunk]] = {}
         for chunk in chunks:
             width = padded_width(len(chunk.ids))

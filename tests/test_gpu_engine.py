@@ -160,14 +160,16 @@ def test_one_kernel_rotates_and_stores_what_plain_operations_do(
 
     torch.manual_seed(0)
     qkv = torch.randn(5, (heads + 2 * groups) * head_dim, device="cuda")
-    weights = [torch.rand(head_dim, device="cuda") if normed else None for _ in range(2)]
+    weights: list[Any] = [torch.rand(head_dim, device="cuda") if normed else None for _ in range(2)]
     angles = torch.rand(5, head_dim // 2, device="cuda") * 6
     cos, sin = (torch.cat([turn(angles)] * 2, -1) for turn in (torch.cos, torch.sin))
     rows, positions = torch.tensor([[3, 0, 6, 1, 1], [7, 0, 19, 4, 5]], device="cuda")
-    found, expected = [], []
-    for results, way in ((found, store_and_rotate), (expected, _store_and_rotate)):
+    found: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
+    ways: list[tuple[list[torch.Tensor], Any]] = [(found, store_and_rotate), (expected, _store_and_rotate)]
+    for results, way in ways:
         keys, values = (torch.zeros(7, groups, 20, head_dim, device="cuda") for _ in range(2))
-        query = way(qkv, *weights, 1e-6, head_dim**-0.5, cos, sin, keys, values, rows, positions)
+        query = way(qkv, *weights, 1e-6, float(head_dim**-0.5), cos, sin, keys, values, rows, positions)
         results += [query, keys, values]
     for left, right in zip(found, expected, strict=True):
         torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
