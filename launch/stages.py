@@ -73,7 +73,7 @@ class Stages:
     # --- evaluation --------------------------------------------------------------------------------------------------
 
     def evaluate(self, stage: str, model_path: str) -> dict[str, list[TaskScore]]:
-        """Greedy episodes on every split; written once, read again when they are there."""
+        """An episode a task on every split; written once, read again when they are there."""
         scores, weights = {}, None
         for split in self.config.evaluation.splits:
             path = evaluation_path(self.folder, stage, split)
@@ -83,7 +83,7 @@ class Stages:
                 played = Played(
                     batch=None,
                     seed=self.config.seed,
-                    temperature=0.0,
+                    temperature=self.config.evaluation.temperature,
                     weights=weights,
                     catalogue=self.world.catalogue.content_hash,
                 )
@@ -122,10 +122,10 @@ class Stages:
         return update.content_hash
 
     def _play(self, model_path: str, tasks: Sequence[Task], what: str) -> list[TaskRollouts]:
-        """What the policy does with each task, greedily."""
+        """What the policy does with each task, sampled as evaluations are."""
         config, pool = self.config, self.pool(model_path)
         plan = GroupPlan(group_size=1, gate="off" if self.config.executes else "closed")
-        sampling = Sampling(temperature=0.0, max_new_tokens=config.rollout.max_new_tokens)
+        sampling = config.evaluation.sampling(config.rollout.max_new_tokens)
         with self.display.bar(what, len(tasks)) as advance, watching(pool, self.display):
             rollouts = pool.collect(tasks, plan, sampling=sampling, seed=config.seed, progress=advance)
         refuse_losses(rollouts, config.rollout, what=what)

@@ -11,6 +11,7 @@ import pytest
 from configs.load import dump_yaml, from_dict, is_override, load_config, to_dict
 from configs.schema import RunConfig, config_path, load_run_config, preset_names
 from retriever.base.errors import UserError
+from rollout.types import Sampling
 
 
 class Mood(StrEnum):
@@ -244,6 +245,13 @@ def test_a_config_is_a_preset_or_a_file(tmp_path: Path) -> None:
         ("rollout.temperature=0", "rollout.temperature=0"),
         ("name=a/b", "name='a/b' cannot name a folder"),
         ("seed=-1", "seed=-1 is negative"),
+        ("evaluation.temperature=-1", "evaluation.temperature=-1.0: give 0 (greedy) or more"),
+        ("evaluation.temperature=inf", "evaluation.temperature=inf"),
+        ("evaluation.top_p=0", "evaluation.top_p=0.0: give more than 0 and at most 1"),
+        ("evaluation.top_k=-1", "evaluation.top_k=-1"),
+        ("evaluation.min_p=1.5", "evaluation.min_p=1.5"),
+        ("evaluation.stop=['']", "evaluation.stop=('',)"),
+        ("evaluation.top_k=20", "change nothing at evaluation.temperature=0"),
     ],
 )
 def test_the_run_config_refuses_what_cannot_work(override: str, message: str) -> None:
@@ -251,3 +259,10 @@ def test_the_run_config_refuses_what_cannot_work(override: str, message: str) ->
         load_run_config("quickstart", [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_samples_as_its_config_says() -> None:
+    overrides = ["evaluation.temperature=0.7", "evaluation.top_k=20", "evaluation.top_p=0.8", "evaluation.stop=[END]"]
+    found = load_run_config("quickstart", overrides).evaluation.sampling(5)
+    assert found == Sampling(temperature=0.7, max_new_tokens=5, top_k=20, top_p=0.8, stop=("END",))
+    assert load_run_config("quickstart", []).evaluation.sampling(5) == Sampling(temperature=0.0, max_new_tokens=5)

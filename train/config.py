@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from retriever.base.errors import UserError
+from rollout.types import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +101,47 @@ class GrpoConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """What is evaluated, greedily, after each stage."""
+    """What is evaluated after each stage, and how the policy samples there: greedily, unless told otherwise."""
 
     splits: tuple[str, ...] = ("held_out", "unseen_paraphrases", "unseen_tools")
     tasks_per_split: int = 100
     stages: tuple[Literal["base", "sft", "rl"], ...] = ("base", "sft", "rl")
+    temperature: float = 0.0  # 0: greedy, which the next three are nothing to
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()  # strings that end a turn, kept in it
 
     def __post_init__(self) -> None:
         if not self.splits:
             raise UserError("evaluation.splits is empty; give at least one, e.g. [held_out]")
         if self.tasks_per_split < 1:
             raise UserError(f"evaluation.tasks_per_split={self.tasks_per_split} is below 1; give a positive number")
+        for name, fits, remedy in (
+            ("temperature", 0 <= self.temperature < math.inf, "0 (greedy) or more, e.g. 0.7"),
+            ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1, e.g. 0.8"),
+            ("top_k", self.top_k >= 0, "0 (all) or more, e.g. 20"),
+            ("min_p", 0 <= self.min_p <= 1, "0 (all) to 1, e.g. 0.05"),
+            ("stop", all(self.stop), "strings with something in them, or []"),
+        ):
+            if not fits:
+                raise UserError(f"evaluation.{name}={getattr(self, name)}: give {remedy}")
+        if self.temperature == 0 and self.sampling(1).truncated:
+            raise UserError(
+                "evaluation.top_p, top_k and min_p change nothing at evaluation.temperature=0, which is greedy; "
+                "give e.g. evaluation.temperature=0.7"
+            )
+
+    def sampling(self, max_new_tokens: int) -> Sampling:
+        """For an engine; `max_new_tokens` per turn."""
+        return Sampling(
+            temperature=self.temperature,
+            max_new_tokens=max_new_tokens,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            stop=self.stop,
+        )
 
 
 def check_enough(files: Sequence[Path], config: GrpoConfig) -> None:

@@ -1,4 +1,5 @@
-"""Evaluate model.path on the evaluation splits of a config, greedily. Writes to output_dir/name-eval.
+"""Evaluate model.path on the evaluation splits of a config: greedily, or as evaluation.temperature, top_p, top_k,
+min_p and stop say. Writes to output_dir/name-eval.
 
 With --server it is the model of an OpenAI-compatible server instead; model.path then gives the tokenizer that counts.
 """
