@@ -47,6 +47,14 @@ def open_cluster(rollout: RolloutConfig) -> Any:
     return ray
 
 
+def node_address() -> str:
+    """The address that Ray knows this process's node by: in a cluster of our own 127.0.0.1."""
+    import ray
+
+    address: str = ray.util.get_node_ip_address()
+    return address
+
+
 def _join(ray: Any, address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
