@@ -32,7 +32,7 @@ _NCCL_SETTINGS = {
 class CallStore(dist.Store):
     """torch's store of keys and values, as calls `ask(method, *arguments)` to somebody who keeps them.
 
-    Only the methods that gloo and NCCL ask for.
+    It has the methods that gloo and NCCL call when a group is made, and no others.
     """
 
     def __init__(self, ask: Callable[..., Any], *, timeout_s: float) -> None:
@@ -48,10 +48,6 @@ class CallStore(dist.Store):
         self.wait([key])
         found: bytes = self._ask("get", key)
         return found
-
-    def check(self, keys: Sequence[str]) -> bool:
-        """See `torch.distributed.Store`."""
-        return bool(self._ask("has", list(keys)))
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
         """Raises InfraError when they are not set in time."""

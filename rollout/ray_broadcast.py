@@ -81,16 +81,22 @@ class ReceivingWorker(RolloutWorker):
             tensors = await asyncio.to_thread(self._receive, place, announced.shapes)
         except InfraError as error:
             log.warning("weights %d: %s", announced.version, error)
-            self._place = self._group = None  # its connections close, which the other ranks notice
+            self._leave()
             return None
         update = WeightUpdate(version=announced.version, tensors=tensors, content_hash=announced.content_hash)
         return await self.set_weights(update)
 
     def _receive(self, place: Place, shapes: Shapes) -> Any:
         if self._group is None or place != self._place:
-            self._group = None
+            self._leave()
             self._group, self._place = place.group(), place
         return self._group.receive(shapes)
+
+    def _leave(self) -> None:
+        """Close the connections, which the other ranks notice."""
+        if self._group is not None:
+            self._group.abort()
+        self._place = self._group = None
 
 
 class RayBroadcast:
@@ -106,9 +112,11 @@ class RayBroadcast:
 
     def serves(self, members: Sequence[Any]) -> bool:
         """Whether `send` reaches these actors and no others."""
+        if self._dropped or self._members != list(members):
+            return False
         if self._sending is not None:  # the last broadcast, whose members have answered
             self._sending.join(self._timeout_s)
-        return not self._dropped and self._members == list(members)
+        return not self._dropped
 
     def send(self, update: WeightUpdate) -> list[Any]:
         """Begin; the reference of each member's answer, its version or None, comes at once."""

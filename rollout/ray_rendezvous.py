@@ -24,10 +24,6 @@ class Rendezvous:
         """Raises KeyError where nobody has set it."""
         return self._values[key]
 
-    async def has(self, keys: Sequence[str]) -> bool:
-        """Whether all of them are set."""
-        return self._values.keys() >= set(keys)
-
     async def wait(self, keys: Sequence[str], timeout_s: float) -> bool:
         """Whether all of them were set in time."""
         try:
