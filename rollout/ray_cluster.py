@@ -36,9 +36,8 @@ def open_cluster(rollout: RolloutConfig) -> Any:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         ranks = os.environ.get("WORLD_SIZE", "1")
         if rollout.weight_transport == "broadcast" and ranks == os.environ.get("LOCAL_WORLD_SIZE", "1"):
-            os.environ.setdefault(
-                "NCCL_SOCKET_IFNAME", "lo"
-            )  # the workers' too; a trainer of several machines needs its own
+            # The workers' too; a trainer of several machines needs another.
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a busy laptop
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
