@@ -92,6 +92,8 @@ class RolloutConfig:
     placement: Literal["split", "colocated"] = "split"
     devices: tuple[int, ...] = ()  # GPUs of this machine for the workers; trainer ranks take 0, 1, …
     ray_address: str | None = None  # HOST:PORT of a cluster to join; None: one of its own, on loopback
+    # broadcast: from trainer to workers, by NCCL where each has a GPU of its own, else by gloo
+    weight_transport: Literal["object_store", "broadcast"] = "object_store"
     heartbeat_timeout_s: float = 120.0  # a worker silent for longer is replaced; an engine step may block its answer
     start_timeout_s: float = 600.0  # without any worker for so long the run stops
     max_concurrent: int = 64  # episodes that decode together in one worker; KV memory grows with it
@@ -175,6 +177,11 @@ class RolloutConfig:
             raise UserError(
                 f"rollout.engine={self.engine} and rollout.server={self.server}: engine=openai asks a server, and no "
                 "other does; give both rollout.engine=openai and rollout.server.base_url and model, or neither"
+            )
+        if self.engine == "openai" and self.weight_transport != "object_store":
+            raise UserError(
+                f"rollout.weight_transport={self.weight_transport} with rollout.engine=openai: a server takes no "
+                "weights; leave rollout.weight_transport out"
             )
         if self.engine == "vllm" and self.gpus_per_worker > 1:
             raise UserError(

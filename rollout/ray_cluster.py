@@ -34,6 +34,10 @@ def open_cluster(rollout: RolloutConfig) -> Any:
         # Ray takes 127.0.0.1 for "this machine's address on the network", and listens there, unless clusters of
         # several machines are off, which is what this name is about.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        ranks = os.environ.get("WORLD_SIZE", "1")
+        if rollout.weight_transport == "broadcast" and ranks == os.environ.get("LOCAL_WORLD_SIZE", "1"):
+            # The workers' too; a trainer of several machines needs another.
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves the workers on a busy laptop
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -45,6 +49,14 @@ def open_cluster(rollout: RolloutConfig) -> Any:
         else:
             _start(ray, rollout)
     return ray
+
+
+def node_address() -> str:
+    """The address that Ray knows this process's node by: in a cluster of our own 127.0.0.1."""
+    import ray
+
+    address: str = ray.util.get_node_ip_address()
+    return address
 
 
 def _join(ray: Any, address: str) -> None:

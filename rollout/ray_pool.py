@@ -44,9 +44,9 @@ class RayPool:
         return self._workers.process_ids()
 
     def push(self, update: WeightUpdate) -> None:
-        """See `Pool`. The tensors are written once to each node's shared memory, and read by all workers at once."""
+        """See `Pool`. The tensors are broadcast, or written once to each node's shared memory, for all at once."""
         with self._busy:
-            self._workers.give(self._ray.put(update), update.version)
+            self._workers.give(update)
             self._version = update.version
             while not self._workers.settled:
                 self._step()

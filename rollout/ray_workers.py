@@ -12,8 +12,10 @@ from time import monotonic
 from typing import Any
 
 from retriever.base.errors import InfraError, IntegrityError, ToolscoutError
+from rollout.ray_broadcast import RayBroadcast, ReceivingWorker
 from rollout.types import RolloutStatus
-from rollout.worker import RolloutWorker, WorkerSpec
+from rollout.weights import WeightUpdate
+from rollout.worker import WorkerSpec
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,21 @@ class _Worker:
     status: RolloutStatus | None = None
 
 
+class _Weights:
+    """The last update, in the object store from the moment that somebody fetches it there."""
+
+    def __init__(self, ray: Any, update: WeightUpdate) -> None:
+        self.version = update.version
+        self._ray, self._update = ray, update
+        self._reference: Any = None
+
+    def reference(self) -> Any:
+        if self._reference is None:
+            self._reference = self._ray.put(self._update)
+            del self._update
+        return self._reference
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What became of calls."""
@@ -53,10 +70,11 @@ class RayWorkers:
         self._ray, self._rollout = ray, rollout
         self._spec = ray.put(spec)
         # Ray sets OMP_NUM_THREADS to num_cpus.
-        self._class = ray.remote(RolloutWorker).options(
+        self._class = ray.remote(ReceivingWorker).options(
             num_cpus=rollout.threads_per_worker, num_gpus=rollout.gpus_per_worker
         )
-        self._weights: tuple[Any, int] | None = None  # (reference of the last update, its version)
+        self._weights: _Weights | None = None
+        self._broadcast: RayBroadcast | None = None
         self._deaths = 0  # since a call was finished
         self._met_any = False
         self._seen_s = monotonic()  # when a worker was last known to be ready
@@ -88,11 +106,12 @@ class RayWorkers:
         calls = [worker.actor.process_id.remote() for worker in self._workers]
         return list(self._value(calls, timeout_s=self._rollout.start_timeout_s))
 
-    def give(self, weights: Any, version: int) -> None:
-        """Send the update behind the reference `weights` to all at once; `settled` tells when they have it."""
-        self._weights, self._seen_s = (weights, version), monotonic()
+    def give(self, update: WeightUpdate) -> None:
+        """Send it to all at once; `settled` tells when they have it."""
+        self._weights, self._seen_s = _Weights(self._ray, update), monotonic()
+        receiving = self._receivers(update) if self._rollout.weight_transport == "broadcast" else {}
         for worker in self._workers:
-            self._join(worker)
+            self._join(worker, receiving.get(worker.index))
 
     def call(self, index: int, number: int, *arguments: Any) -> None:
         """Have a ready worker collect; its result comes out of a `step` under `number`."""
@@ -122,6 +141,8 @@ class RayWorkers:
             self._ray.get(calls, timeout=timeout_s)
         for worker in self._workers:
             self._ray.kill(worker.actor, no_restart=True)
+        if self._broadcast is not None:
+            self._broadcast.close(timeout_s)
 
     # --- what comes back ---
 
@@ -168,9 +189,14 @@ class RayWorkers:
         if reference == worker.asked:
             worker.asked, worker.status = None, value
             return
-        if self._weights is not None and value != self._weights[1]:
+        if value is None:  # nothing came of the broadcast
+            log.warning("rollout worker %d was not reached by the broadcast; it fetches the weights", worker.index)
+            self._drop_broadcast()
+            self._join(worker)
+            return
+        if self._weights is not None and value != self._weights.version:
             raise IntegrityError(
-                f"rollout worker {worker.index} holds policy version {value} after a push of {self._weights[1]}"
+                f"rollout worker {worker.index} holds policy version {value} after a push of {self._weights.version}"
             )
         worker.joining, worker.met, self._met_any = None, True, True
 
@@ -200,10 +226,33 @@ class RayWorkers:
         self._join(worker)
         return worker
 
-    def _join(self, worker: _Worker) -> None:
+    def _join(self, worker: _Worker, receiving: Any = None) -> None:
+        """Have it get ready: by the call `receiving` that it has got, or by fetching the last update."""
         actor, weights = worker.actor, self._weights
-        worker.joining = actor.process_id.remote() if weights is None else actor.set_weights.remote(weights[0])
+        if receiving is not None:
+            worker.joining = receiving
+        elif weights is not None:
+            worker.joining = actor.set_weights.remote(weights.reference())
+        else:
+            worker.joining = actor.process_id.remote()
         worker.since_s, worker.asked = monotonic(), None
+
+    def _receivers(self, update: WeightUpdate) -> dict[int, Any]:
+        """Begin a broadcast to all that are ready; the call by which each of them receives."""
+        ready = self.ready
+        actors = [self._workers[index].actor for index in ready]
+        if self._broadcast is not None and not self._broadcast.serves(actors):
+            self._broadcast.close(0)
+            self._broadcast = None
+        if not actors:
+            return {}
+        self._broadcast = self._broadcast or RayBroadcast(self._ray, actors, self._rollout)
+        return dict(zip(ready, self._broadcast.send(update), strict=True))
+
+    def _drop_broadcast(self) -> None:
+        """Its group is broken; the next push makes another."""
+        if self._broadcast is not None:
+            self._broadcast.drop()
 
     def _replace(self, worker: _Worker, error: InfraError) -> list[int]:
         """A fresh actor in its place, wherever there is room; the calls that went with the old one."""
@@ -211,6 +260,7 @@ class RayWorkers:
         if self._deaths > _DEATHS * len(self._workers) or (not self._met_any and "creation task" in str(error)):
             raise error
         log.warning("rollout worker %d is replaced: %s", worker.index, error)
+        self._drop_broadcast()
         lost = list(worker.calls.values())
         worker.calls.clear()
         worker.joining = worker.asked = None  # nothing that still comes from it is listened to

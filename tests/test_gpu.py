@@ -1,6 +1,8 @@
 """What only a GPU can show: the index, the engine and the loop there. Skipped where there is none."""
 
 import asyncio
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from rollout.broadcast import BroadcastGroup, CallStore
 from rollout.config import ModelConfig, RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.policy import load_model
+from rollout.ray_broadcast import backend_of
+from rollout.ray_pool import RayPool
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Sampling
+from tests.test_broadcast import BROADCAST, Values, opened
 from tests.test_quickstart import SMALL, finished, metrics_of
+from tests.test_ray_pool import collect, tasks, update
 from tests.test_vector_index import QUERIES, by_hand, index
 from train.nano.base import base_path
 
@@ -103,3 +110,34 @@ def test_the_loop_runs_where_trainer_and_workers_share_a_gpu(options: tuple[str,
     for row in rows:
         assert row["engine/gap_mean"] < (1e-5 if options is ALL_WEIGHTS else 0.05)
     assert torch.cuda.get_device_name() in (tmp_path / "gpu" / "manifest.json").read_text()
+
+
+def test_weights_are_broadcast_by_gloo_to_workers_that_share_the_trainers_gpu() -> None:
+    torch.ones(1, device="cuda")  # the trainer is there
+    rollout = replace(BROADCAST.rollout, workers=2, gpus_per_worker=0.5, placement="colocated")
+    assert backend_of(rollout) == "gloo"
+    with opened(replace(BROADCAST, rollout=rollout), update(1)) as pool:  # sees to it that it was by broadcast
+        assert {status.policy_version for status in pool.statuses()} == {1}
+        assert [found.task.id for found in collect(pool, tasks(3))] == [task.id for task in tasks(3)]
+
+
+def test_nccl_takes_a_group_beside_the_processs_own() -> None:
+    store = CallStore(Values(), timeout_s=60)
+    group = BroadcastGroup(store, rank=0, size=1, backend="nccl", host="127.0.0.1", timeout_s=60)
+    for _ in range(2):
+        group.send({"a": torch.ones(40 << 20), "b": torch.ones(3, dtype=torch.bfloat16)})  # three buckets
+    group.abort()
+
+
+def test_what_nccl_refuses_goes_through_the_object_store(caplog: pytest.LogCaptureFixture) -> None:
+    """Two ranks on one GPU: a real failure of NCCL, which must not end the trainer's process."""
+    rollout = replace(BROADCAST.rollout, workers=1, gpus_per_worker=1.0)
+    assert backend_of(rollout) == "nccl"
+    pool = RayPool(replace(BROADCAST, rollout=rollout))
+    try:
+        with caplog.at_level(logging.WARNING):
+            pool.push(update(1))
+        assert "weights 1 could not be broadcast" in caplog.text
+        assert {status.policy_version for status in pool.statuses()} == {1}
+    finally:
+        pool.close()

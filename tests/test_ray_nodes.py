@@ -79,10 +79,13 @@ def complete(found: Sequence[TaskRollouts], chosen: Sequence[Task]) -> bool:
     return [r.task.id for r in found] == [t.id for t in chosen] and all(len(r.retrieval) == 3 for r in found)
 
 
-def test_a_node_is_lost_and_another_is_added_while_tasks_are_played(nodes: Nodes, wanted: list[Any]) -> None:
+@pytest.mark.parametrize("transport", ["object_store", "broadcast"])
+def test_a_node_is_lost_and_another_is_added_while_tasks_are_played(
+    transport: str, nodes: Nodes, wanted: list[Any]
+) -> None:
     chosen, first, second = tasks(24), nodes.add(), nodes.add()
     assert first is not second
-    pool = RayPool(spec(ray_address=nodes.address))
+    pool = RayPool(spec(ray_address=nodes.address, weight_transport=transport))
     try:
         pool.push(update(1))
         before = pool.process_ids
