@@ -12,6 +12,7 @@ engine's tokens before the first that `generate` chose otherwise; in bfloat16 th
 
 import argparse
 import asyncio
+import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ QWEN3_4B = {
 def main() -> None:
     """Print every batch size's rates, then one line of figures."""
     options = _options()
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = _model(options, device)
     bandwidth = _bandwidth(device)
@@ -72,6 +74,7 @@ def main() -> None:
         engine.release()
         if options.continuous:
             found["continuous"] = _rate(lambda new: _continuous(model, prompts, new), batch, options)  # noqa: B023
+            model.destroy_cached_continuous_batching_manager()  # it holds most of a GPU's memory
         held = batch * (options.prompt + options.new / 2) * token_bytes(model.config, model.dtype.itemsize)
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         found["floor"] = batch * bandwidth / (weights + held)
