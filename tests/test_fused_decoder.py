@@ -81,3 +81,15 @@ def test_new_weights_are_computed_with(lora: bool) -> None:
 def test_a_model_of_another_family_has_none() -> None:
     model = AutoModelForCausalLM.from_config(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=50))
     assert fused_decoder(model) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", FAMILY.values(), ids=FAMILY)
+def test_a_decoder_that_computes_otherwise_is_found_out(config: Any, dtype: torch.dtype) -> None:
+    passes = ForwardPasses(built(config, lora=False).to(dtype), rows=1, length=16, deterministic=False, graphs=False)
+    decoder = fused_decoder(passes._network)
+    assert decoder is not None
+    passes._cache.reserve(1, 16)
+    assert passes._agrees(decoder)
+    decoder._layers[1], decoder._layers[2] = decoder._layers[2], decoder._layers[1]
+    assert not passes._agrees(decoder)

@@ -31,11 +31,18 @@ def nano(*, lora: bool = False) -> Any:
     return model
 
 
-def played(model: Any, config: RolloutConfig, sampling: Sampling) -> list[list[tuple[tuple[int, ...], Completion]]]:
-    """20 episodes of three ragged turns, some of which begin alike; (request ids, completion) of each turn."""
-    engine = TransformersEngine(model, stop_ids=[], config=config)
+Turns = list[tuple[tuple[int, ...], Completion]]  # (request ids, completion) of each
 
-    async def one(index: int) -> list[tuple[tuple[int, ...], Completion]]:
+
+def played(model: Any, config: RolloutConfig, sampling: Sampling) -> list[Turns]:
+    """Of an engine of its own."""
+    return played_by(TransformersEngine(model, stop_ids=[], config=config), sampling)
+
+
+def played_by(engine: TransformersEngine, sampling: Sampling) -> list[Turns]:
+    """20 episodes of three ragged turns, some of which begin alike."""
+
+    async def one(index: int) -> Turns:
         random, turns = Random(index), []
         ids = (*range(300, 300 + 40 * (index % 3)), *(random.randrange(2000) for _ in range(5 + 17 * index)))
         for turn in range(3):
@@ -47,13 +54,13 @@ def played(model: Any, config: RolloutConfig, sampling: Sampling) -> list[list[t
         engine.close_session(str(index))
         return turns
 
-    async def together() -> list[list[tuple[tuple[int, ...], Completion]]]:
+    async def together() -> list[Turns]:
         return list(await asyncio.gather(*map(one, range(20))))
 
     return asyncio.run(together())
 
 
-def gaps(model: Any, episodes: list[list[tuple[tuple[int, ...], Completion]]]) -> torch.Tensor:
+def gaps(model: Any, episodes: list[Turns]) -> torch.Tensor:
     """How far each sampled token's log-prob is from a plain forward pass over its whole context."""
     found = []
     for ids, completion in (turn for episode in episodes for turn in episode):
@@ -109,6 +116,20 @@ def test_new_weights_reach_the_graphs() -> None:
     after = completion("after")
     assert after.logprobs != before.logprobs
     assert float(gaps(model, [[(tuple(range(300, 340)), after)]]).max()) < 2e-3
+
+
+def test_an_engine_that_released_its_memory_makes_its_graphs_again() -> None:
+    """As a colocated worker does between batches, whose trainer has taken memory meanwhile."""
+    engine = TransformersEngine(nano(), stop_ids=[], config=CONFIG)
+    sampling = Sampling(temperature=0.0, max_new_tokens=24)
+    first = played_by(engine, sampling)
+    for _ in range(3):
+        engine.release()
+        taken = torch.ones(1 << 28, device="cuda")  # 1 GiB
+        assert [[t[1].ids for t in turns] for turns in played_by(engine, sampling)] == [
+            [t[1].ids for t in turns] for turns in first
+        ]
+        del taken
 
 
 def test_truncated_samplings_share_a_step_with_whole_ones() -> None:
