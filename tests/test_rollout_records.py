@@ -42,6 +42,7 @@ from train.recorded_source import RecordedSource
 from train.scoring import BatchScoring
 from train.segments import Objective, segments_of
 from train.source import RolloutSource
+from train.tracking import JsonlTracker
 
 SMALL = (
     "retriever.kind=bm25",
@@ -410,6 +411,27 @@ def test_collecting_goes_on_behind_the_last_batch_and_keeps_the_newest(collected
         rows = [json.loads(line) for line in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
         assert [(row["stage"], row["step"]) for row in rows] == [("collect", 1), ("collect", 2)]
     assert len(written) == 1
+
+
+def test_collecting_interrupted_between_a_batchs_metrics_and_its_file_loses_neither(
+    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("rollouts", "collect", "quickstart", *SMALL, "name=only")
+    logged = JsonlTracker.log
+
+    def interrupted(*given: Any) -> None:
+        if given[1:3] == ("collect", 2):
+            raise KeyboardInterrupt
+        logged(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "log", interrupted)
+        assert command_line.main([*arguments, f"output_dir={tmp_path}"]) == 130
+    made(tmp_path, *arguments, "--resume")
+    rows = [json.loads(line) for line in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in rows] == [("collect", 1), ("collect", 2)]
+    again, before = ([untimed(r) for r in RecordReader(batch(f, 2))] for f in (tmp_path / "only", collected))
+    assert again == before
 
 
 def test_trained_on_its_records_alone_a_policy_gets_the_runs_own_bits(run: Path, tmp_path: Path, said: Any) -> None:
