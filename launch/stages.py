@@ -27,7 +27,7 @@ from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever, embedding_told
 from retriever.search import Retriever
-from rollout.batch_files import FOLDER, Played, batch_number, batches_in, record_files
+from rollout.batch_files import FOLDER, Played, batch_number, batches_in, forget_from, record_files
 from rollout.collect import Collector, refuse_losses
 from rollout.config import GroupPlan
 from rollout.engine import ScriptedEngine
@@ -238,6 +238,8 @@ class Stages:
             self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
         plays = first and config.grpo.records is None
+        if plays:  # else the newest batches, which are kept, would be of what is undone
+            forget_from(self.folder / FOLDER, done + 1)
         watched = watching(self.pool(start), self.display) if plays else nullcontext()
         with self.display.steps("GRPO") as step, watched:
 
@@ -278,6 +280,7 @@ class Stages:
         config, folder = self.config, self.folder / FOLDER
         done = max((number for path in batches_in(folder) if (number := batch_number(path))), default=0)
         self.tracker.truncate_from("collect", done + 1)
+        forget_from(folder, done + 1)
         if done:
             self.display.say(f"{min(done, config.grpo.max_steps)} of {config.grpo.max_steps} batches are recorded")
         weights = weight_update(0, trainable(load_model(start, config.model)))

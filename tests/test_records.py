@@ -27,7 +27,16 @@ from envs.types import (
     ToolStatus,
 )
 from retriever.base.errors import DataError, UserError
-from rollout.batch_files import Played, batch_file, batch_number, batches_in, keep_newest, record_files, task_rollouts
+from rollout.batch_files import (
+    Played,
+    batch_file,
+    batch_number,
+    batches_in,
+    forget_from,
+    keep_newest,
+    record_files,
+    task_rollouts,
+)
 from rollout.records import (
     Record,
     RecordReader,
@@ -301,7 +310,9 @@ def test_batch_files_have_their_order_and_the_oldest_go(tmp_path: Path) -> None:
     assert len(batches_in(folder)) == 4
     keep_newest(folder, 2)
     assert [batch_number(path) for path in batches_in(folder)] == [10, 1_000_000]
-    assert (folder / "notes.jsonl").exists()
+    forget_from(folder, 11)
+    assert sorted(path.name for path in folder.iterdir()) == ["batch-000010.jsonl.gz", "notes.jsonl"]
+    forget_from(tmp_path / "none", 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no batch-\*\.jsonl\.gz there and none in rollouts/"):
         record_files(tmp_path / "empty")

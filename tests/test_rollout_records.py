@@ -377,6 +377,17 @@ def test_what_a_tool_wrote_does_not_command_the_terminal(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "lost; first: [/usr/bin/env] [bold]:key: \\x1b[31m\n"
 
 
+def test_a_resumed_run_keeps_its_own_newest_batches_not_those_that_are_undone(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "real")
+    for undone in ("rl", "grpo/checkpoint-4"):
+        shutil.rmtree(tmp_path / "real" / "checkpoints" / undone)
+    shutil.copy(batch(run, 2), batch(tmp_path / "real", 9))
+    made(tmp_path, "grpo", "quickstart", *SMALL, "name=real", "--resume", "tracking.keep_rollouts=1")
+    assert [path.name for path in (tmp_path / "real" / "rollouts").iterdir()] == ["batch-000002.jsonl.gz"]
+    again, before = ([untimed(r) for r in RecordReader(batch(f, 2))] for f in (tmp_path / "real", run))
+    assert again == before
+
+
 # --- rollout-only and train-only -------------------------------------------------------------------------------------
 
 
