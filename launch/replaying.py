@@ -15,6 +15,7 @@ from envs.worlds.world import build_world
 from launch.display import Display, new_console
 from launch.rollout_records import files_with_episode, given_records
 from retriever.base.errors import UserError
+from retriever.base.together import together
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever
 from rollout.batch_files import Played
@@ -138,7 +139,7 @@ class _Environment:
                     collector.collect([r.task], self._plan(r, played), sampling=sampling, seed=played.seed)
                     for r in share
                 ]
-                found += [rollouts for (rollouts,) in await asyncio.gather(*groups)]
+                found += [rollouts for (rollouts,) in await together(groups)]
                 advance(len(share))
         return found
 

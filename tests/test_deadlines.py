@@ -16,7 +16,7 @@ from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
 from envs.executors.python_pool import PythonPool
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import StopReason, Task, ToolCall, ToolResult, ToolStatus
+from envs.types import PolicyMessage, StopReason, Task, ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import Candidate, ToolDoc
 from rollout.collect import Collector
@@ -334,6 +334,24 @@ def test_a_bug_of_ours_ends_all_other_episodes_before_it_is_told() -> None:
             )
         assert len(asyncio.all_tasks()) == 1
         assert not engine.open
+
+    asyncio.run(main())
+
+
+def test_a_bug_in_one_call_ends_the_others_of_its_message_before_it_is_told() -> None:
+    class Broken(Stateless):
+        async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
+            await asyncio.sleep(0)
+            assert tool.id == "add", "a bug"
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def main() -> None:
+        both = PolicyMessage(calls=tuple(ToolCall(name=name, arguments={"x": 1}) for name in ("add", "root")))
+        of = collector(Cast(BOTH, lines={"t/x0": [both]}), Broken())
+        with pytest.raises(AssertionError, match="a bug"):
+            await of.collect([TASK], ONE, sampling=Sampling(max_new_tokens=64), seed=0)
+        assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
 
