@@ -185,7 +185,8 @@ class _Play:
 
     def _passes(self, retrieved: _Retrieved, plan: GroupPlan) -> bool:
         passes = may_execute(retrieved.trajectory, plan)
-        self._counts.judged(passed=passes)
+        if retrieved.trajectory.stop is not StopReason.INFRA_FAILURE:
+            self._counts.judged(passed=passes)
         return passes
 
     async def retrieval(self, index: int) -> _Retrieved:

@@ -404,6 +404,9 @@ def test_episodes_are_counted() -> None:
     assert (counts.episodes_finished, counts.episodes_retried, counts.episodes_lost) == (5, 3, 1)
     assert (counts.gate_judged, counts.gate_passed) == (3, 2)
     assert (counts.episodes_running, counts.episodes_waiting) == (0, 0)
+    engine.failures.update({"t/0/r": 2})
+    played(of, plan=GroupPlan(group_size=3))
+    assert (counts.episodes_lost, counts.gate_judged, counts.gate_passed) == (2, 5, 3), "a lost one is not judged"
 
 
 def test_waiting_and_running_episodes_are_told_while_they_are() -> None:
