@@ -6,7 +6,6 @@ requests, for its tools are selected once; in execution each is made when the on
 message is answered with its reason and remembered as a format error; more than `max_format_errors` end the phase.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -30,6 +29,7 @@ from envs.types import (
 from envs.view import ToolView
 from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_random
+from retriever.base.together import together
 from retriever.tools import Candidate, ToolDoc
 
 Search = Callable[[str, int], Awaitable[Sequence[Candidate]]]
@@ -186,7 +186,7 @@ class ExecutionPhase:
             return await self._answer()
         allowed = message.calls[: self._config.max_calls - self._calls]
         # Side by side: the executor keeps calls in order where one may read what another changed.
-        results = tuple(await asyncio.gather(*map(self._run, allowed)))
+        results = tuple(await together(map(self._run, allowed)))
         for result in results:
             if result.status is ToolStatus.INFRA_ERROR:  # no reply to learn from: the episode is played again
                 raise InfraError(f"{result.call.name}: {result.text}")

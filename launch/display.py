@@ -19,8 +19,15 @@ def new_console() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)
 
 
+def printable(text: str) -> str:
+    """Control characters spelled out: what a tool wrote must not reach the terminal as a command."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
+
+
 class Display:
-    """Where a run shows what it does."""
+    """Where a run shows what it does. Of no text is anything taken for markup: errors hold paths and tools' words."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -28,8 +35,8 @@ class Display:
         self._bars: _Bars | None = None  # shown last
 
     def say(self, text: str) -> None:
-        """One line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        """One line, or several."""
+        self.console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
         """What goes on now, from any thread: the line below a terminal's bar, else a line of its own. "": nothing."""
@@ -60,12 +67,12 @@ class Display:
             yield self._plain(what)
             return
         with _Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
         ) as progress:
             bar = progress.add_task(what, total=None, note="")

@@ -48,7 +48,7 @@ def make(settings: Sequence[str], *, catalogue: Path, out: Path | None) -> None:
     write_tasks(out, made.tasks)
     display.console.print(_table(made))
     for line in _told(made.left_out):
-        display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        display.say(line)
     if not any(task.split == TRAIN for task in made.tasks):
         display.say("there is nothing to train on; give making.unseen_share=0, or more tools or making.per_tool")
     display.say(f"{out}: {len(made.tasks):,} tasks")

@@ -32,4 +32,4 @@ def import_cache(cache: Path, *, data: Path, out: Path, skip_bad: bool) -> None:
         f"{found.files:,} files of tools in {data}, and {found.other_files:,} of others, which were not read",
         f"{out}: {found.recorded:,} of {found.responses:,} responses are new; {held:,} calls in all",
     ):
-        display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        display.say(line)

@@ -14,8 +14,8 @@ from envs.executors.executor import Executor
 from envs.worlds.world import build_world
 from launch.display import Display, new_console
 from launch.rollout_records import files_with_episode, given_records
-from launch.showing import printable
 from retriever.base.errors import UserError
+from retriever.base.together import together
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever
 from rollout.batch_files import Played
@@ -100,7 +100,7 @@ class _Environment:
         )
         shown = found if episode is None else {id: found[id] for id in (episode,) if id in found}
         for line in _told(batch, wanted, shown, episode):
-            _print(self._display, line)
+            self._display.say(line)
         return not shown
 
     def _read(self, file: Path) -> RecordedBatch:
@@ -139,7 +139,7 @@ class _Environment:
                     collector.collect([r.task], self._plan(r, played), sampling=sampling, seed=played.seed)
                     for r in share
                 ]
-                found += [rollouts for (rollouts,) in await asyncio.gather(*groups)]
+                found += [rollouts for (rollouts,) in await together(groups)]
                 advance(len(share))
         return found
 
@@ -197,8 +197,7 @@ def _log_probs(
         whose = "the very weights that played" if hash == batch.played.weights else "not the weights that played"
         if config.model.lora:
             whose = "whether these weights played is not known: an adapter's were recorded"
-        _print(
-            display,
+        display.say(
             f"{batch.path.name}: log-probs of {gap.tokens} tokens: gap at most {gap.largest:.2e}, mean {gap.mean:.2e} "
             f"nats, {'within' if gap.largest <= limit else 'beyond'} {limit:g} ({whose})",
         )
@@ -210,7 +209,3 @@ def _only(rollouts: TaskRollouts, episode: str | None) -> TaskRollouts:
         return rollouts
     retrieval = tuple(t for t in rollouts.retrieval if t.id == episode)
     return replace(rollouts, retrieval=retrieval, executions=tuple(t for t in rollouts.executions if t.id == episode))
-
-
-def _print(display: Display, text: str) -> None:
-    display.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 from statistics import fmean
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from configs.schema import RunConfig
 from envs.worlds.world import build_world
-from launch.display import Display, new_console
+from launch.display import Display, new_console, printable
 from launch.rollout_records import given_records
 from retriever.base.errors import UserError
 from rollout.records import write_records
@@ -79,7 +80,9 @@ def _table(objective: Objective, change: Change, config: RunConfig) -> Table:
         old, new = (fmean(values) if values else None for values in (change.old.get(name), change.new.get(name)))
         weight = "" if name == TOTAL else f"{weights.get(name, 0.0):g}"
         difference = "" if old is None or new is None else f"{new - old:+.4f}"
-        table.add_row(name, weight, _number(old), _number(new), difference, end_section=name == TOTAL)
+        table.add_row(
+            escape(printable(name)), weight, _number(old), _number(new), difference, end_section=name == TOTAL
+        )
     return table
 
 

@@ -4,38 +4,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.display import new_console
+from launch.display import Display, new_console
 from launch.rollout_records import files_of_batch, files_with_episode
-from rollout.records import Record, RecordReader
+from rollout.records import Record
+from train.recorded import scored_lines
 from train.tracking import episode_text
 
 
 def show(places: Sequence[str], *, batch: int | None, episode: str | None) -> None:
     """Print the episodes, or the one of that id in each file that has it. Raises UserError."""
     files = files_of_batch(places, batch)
-    console = new_console()
+    display = Display(new_console())
     if episode is not None:
         for file in files_with_episode(files, episode):
-            for record in RecordReader(file):
+            for _, record in scored_lines(file):
                 if record.trajectory.id == episode:
-                    text = f"=== {file.name} · {episode_text(record.trajectory, _reward(record))}"
-                    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+                    display.say(f"=== {file.name} · {episode_text(record.trajectory, _reward(record))}")
         return
     for line in _lines(files):
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Control characters spelled out: what a tool wrote must not reach the terminal as a command."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
+        display.say(line)
 
 
 def _lines(files: Sequence[Path]) -> Iterator[str]:
     for file in files:
         yield f"{file.name}: episode, turns, stop, reward, task"
-        for record in RecordReader(file):
+        for _, record in scored_lines(file):
             found = record.trajectory
             yield f"  {found.id}  {len(found.turns)}  {found.stop}  {_totals(record)}  {found.task.instruction[:60]!r}"
 

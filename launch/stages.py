@@ -27,7 +27,7 @@ from retriever.base.seeds import derive_seed
 from retriever.batching import BatchedSearch
 from retriever.build import build_retriever, embedding_told
 from retriever.search import Retriever
-from rollout.batch_files import FOLDER, Played, batch_number, batches_in, record_files
+from rollout.batch_files import FOLDER, Played, batch_number, batches_in, forget_from, record_files
 from rollout.collect import Collector, refuse_losses
 from rollout.config import GroupPlan
 from rollout.engine import ScriptedEngine
@@ -45,10 +45,10 @@ from train.evaluation.metrics import TaskScore, raw_instruction_baseline
 from train.evaluation.store import evaluation_path, read_scores, write_evaluation
 from train.grpo import DecoupledGrpoTrainer
 from train.nano.base import base_path
-from train.objectives import decoupled_groups
+from train.objectives import ScoredGroup, decoupled_groups
 from train.recorded_source import RecordedSource
 from train.sft import run_sft, sft_segments
-from train.source import BatchSource, RolloutSource, updates_per_batch
+from train.source import BatchSource, Listener, RolloutSource, updates_per_batch
 from train.tracking import Tracker, read_metrics
 
 BATCH_SECONDS = ("time/generation_s", "time/gap_s", "time/update_")  # metrics that add up to a generation batch's time
@@ -238,6 +238,8 @@ class Stages:
             self.display.say("no checkpoint was saved before the interruption: GRPO starts again at its first batch")
         tokenizer, model = load_tokenizer(start), load_model(start, config.model)
         plays = first and config.grpo.records is None
+        if plays:  # else the newest batches, which are kept, would be of what is undone
+            forget_from(self.folder / FOLDER, done + 1)
         watched = watching(self.pool(start), self.display) if plays else nullcontext()
         with self.display.steps("GRPO") as step, watched:
 
@@ -278,14 +280,19 @@ class Stages:
         config, folder = self.config, self.folder / FOLDER
         done = max((number for path in batches_in(folder) if (number := batch_number(path))), default=0)
         self.tracker.truncate_from("collect", done + 1)
+        forget_from(folder, done + 1)
         if done:
             self.display.say(f"{min(done, config.grpo.max_steps)} of {config.grpo.max_steps} batches are recorded")
         weights = weight_update(0, trainable(load_model(start, config.model)))
-        source = self._rollout_source(start)
+        groups: list[ScoredGroup] = []
+        source = self._rollout_source(start, lambda _, scored, __: groups.extend(scored))
+        record = RolloutLog(self.folder, config, self.world.catalogue)
         with self.display.steps("collecting batches") as step, watching(self.pool(start), self.display):
             for index in range(done, config.grpo.max_steps):
+                groups.clear()
                 metrics = source.batch(index, weights).metrics
-                self.tracker.log("collect", index + 1, metrics)
+                self.tracker.log("collect", index + 1, metrics)  # first: what has its file is done
+                record(index, groups, weights.content_hash)
                 step(index + 1, config.grpo.max_steps, reward_line(metrics))
         return folder
 
@@ -293,7 +300,9 @@ class Stages:
         """Where the batches of GRPO come from: records where `grpo.records` names some, else the workers."""
         config = self.config
         if config.grpo.records is None:
-            return ahead(self._rollout_source(start), config.grpo)
+            return ahead(
+                self._rollout_source(start, RolloutLog(self.folder, config, self.world.catalogue)), config.grpo
+            )
         return RecordedSource(
             record_files(config.grpo.records),
             renderer=Renderer(tokenizer, DIALECTS[config.env.dialect]),
@@ -306,7 +315,7 @@ class Stages:
             say=self.display.say,
         )
 
-    def _rollout_source(self, start: str) -> RolloutSource:
+    def _rollout_source(self, start: str, listener: Listener) -> RolloutSource:
         config = self.config
         return RolloutSource(
             pool=self.pool(start),
@@ -322,7 +331,7 @@ class Stages:
             seed=config.seed,
             hidden=self.world.unseen_tools,
             catalogue=self.world.catalogue,
-            listener=RolloutLog(self.folder, config, self.world.catalogue),
+            listener=listener,
         )
 
     # --- workers -----------------------------------------------------------------------------------------------------

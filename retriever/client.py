@@ -84,6 +84,8 @@ class RemoteRetriever:
         Raises UserError for what the service refuses, InfraError when it did not answer in `patience_s`.
         """
         check_k(k)
+        # Who looks for a few tools of many asks for more than there are, and the service answers so many at the most.
+        k = min(k, max(RESULTS_A_REQUEST, len(self._catalogue)))
         found: list[tuple[Candidate, ...]] = []
         step = max(1, min(QUERIES_A_REQUEST, RESULTS_A_REQUEST // k))
         for start in range(0, len(queries), step):

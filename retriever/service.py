@@ -37,8 +37,6 @@ from retriever.tools import Candidate, ToolDoc
 
 _log = logging.getLogger(__name__)
 
-MAX_K = 1_000
-
 _PREFIX = "toolscout_retriever_"  # of every metric
 
 
@@ -71,7 +69,7 @@ class SearchRequest(_Strict):
     """What /search takes."""
 
     queries: Queries
-    k: int = Field(default=5, ge=1, le=MAX_K)
+    k: int = Field(default=5, ge=1, le=RESULTS_A_REQUEST)
     timeout_s: float | None = Field(default=None, gt=0)
 
 
@@ -79,7 +77,7 @@ class RetrieveRequest(BaseModel):
     """What Search-R1's clients send."""
 
     queries: Queries
-    topk: int | None = Field(default=None, ge=1, le=MAX_K)
+    topk: int | None = Field(default=None, ge=1, le=RESULTS_A_REQUEST)
     return_scores: bool = False
 
 

@@ -89,6 +89,15 @@ def keep_newest(folder: Path, count: int) -> None:
         path.unlink()
 
 
+def forget_from(folder: Path, number: int) -> None:
+    """Delete what a resumed run will write again: batch `number` and on, and what a killed writer left half written."""
+    for path in batches_in(folder):
+        if (batch_number(path) or 0) >= number:
+            path.unlink()
+    for partial in folder.glob(".batch-*"):
+        partial.unlink()
+
+
 def task_rollouts(trajectories: Sequence[Trajectory]) -> list[TaskRollouts]:
     """The rollouts of each task, as they were collected.
 

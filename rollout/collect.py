@@ -7,9 +7,9 @@ episode that a failure of ours spoilt is played again as a whole, and one that i
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from envs.config import EnvConfig
 from envs.episode import Env, ExecutionPhase, RetrievalPhase, Search
@@ -18,6 +18,7 @@ from envs.types import Observation, StopReason, Task
 from envs.view import ToolView
 from retriever.base.errors import InfraError
 from retriever.base.seeds import derive_seed
+from retriever.base.together import together
 from retriever.tools import Candidate, ToolDoc
 from rollout.config import GroupPlan, RolloutConfig
 from rollout.counts import Counts
@@ -89,19 +90,9 @@ class Collector:
         try:
             search = _hiding(plan.hidden, self._search)
             plays = [_Play(self, task, search, sampling, seed, self._places) for task in tasks]
-            return await _together(play.all(plan) for play in plays)
+            return await together(play.all(plan) for play in plays)
         finally:
             self._under_way -= 1
-
-
-async def _together(coroutines: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Their results, in order. When one raises, or the caller is cancelled, all have ended before that is told."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    except BaseExceptionGroup as raised:
-        raise raised.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _hiding(hidden: frozenset[str], search: Search) -> Search:
@@ -173,17 +164,17 @@ class _Play:
     async def all(self, plan: GroupPlan) -> TaskRollouts:
         """The retrieval group and, behind the gate, the execution group."""
         if plan.execution_group == "survivors":
-            episodes = await _together(self.whole(index, plan) for index in range(plan.group_size))
+            episodes = await together(self.whole(index, plan) for index in range(plan.group_size))
             executions = tuple(execution for _, execution in episodes if execution is not None)
             return TaskRollouts(
                 task=self._task, retrieval=tuple(r.trajectory for r, _ in episodes), executions=executions
             )
-        retrieved = await _together(self.retrieval(index) for index in range(plan.group_size))
+        retrieved = await together(self.retrieval(index) for index in range(plan.group_size))
         passed = [r for r in retrieved if self._passes(r, plan)]
         distinct = list({r.trajectory.selection: r for r in reversed(passed)}.values())
         distinct.sort(key=lambda r: r.trajectory.id)
         chosen = [distinct[index % len(distinct)] for index in range(plan.group_size)] if distinct else []
-        executions = tuple(await _together(self.execution(r, index) for index, r in enumerate(chosen)))
+        executions = tuple(await together(self.execution(r, index) for index, r in enumerate(chosen)))
         return TaskRollouts(task=self._task, retrieval=tuple(r.trajectory for r in retrieved), executions=executions)
 
     async def whole(self, index: int, plan: GroupPlan) -> tuple[_Retrieved, Trajectory | None]:
@@ -194,7 +185,8 @@ class _Play:
 
     def _passes(self, retrieved: _Retrieved, plan: GroupPlan) -> bool:
         passes = may_execute(retrieved.trajectory, plan)
-        self._counts.judged(passed=passes)
+        if retrieved.trajectory.stop is not StopReason.INFRA_FAILURE:
+            self._counts.judged(passed=passes)
         return passes
 
     async def retrieval(self, index: int) -> _Retrieved:

@@ -6,25 +6,20 @@ Not here: rewards, and any reading of what a trajectory was worth.
 """
 
 import dataclasses
-import gzip
 import json
-import os
-import tempfile
 import types
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from retriever.base.errors import DataError
-from retriever.base.files import existing_file, write_lines
+from retriever.base.files import existing_file, read_jsonl, write_lines
 from rollout.types import Trajectory
 
 FORMAT = 1
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,57 +44,25 @@ def trajectory_from_dict(value: Mapping[str, Any]) -> Trajectory:
     return decoded
 
 
-class RecordWriter:
-    """Appends records to a .jsonl or .jsonl.gz file, each flushed; one writer per file at a time.
-
-    In a .gz every record is a gzip member of its own: a killed run then tears at most its last record, and appending
-    to the file stays possible. A torn end that an earlier run left is cut off first (`mended`).
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._zip = path.suffix == ".gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.mended = path.exists() and _mend(path)
-        self._file = path.open("ab")
-
-    def write(self, trajectory: Trajectory, extra: Mapping[str, Any] | None = None) -> None:
-        """Append one record. `extra` must be JSON-able and free of the keys "format" and "trajectory"."""
-        line = _line(Record(trajectory=trajectory, extra=extra or {}))
-        self._file.write(_packed(line) if self._zip else line)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; a second time does nothing."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class RecordReader:
-    """Iterates over the records of a file; afterwards `torn` says how many last lines were half written (0 or 1)."""
+    """Iterates over the records of a file; `line` is where the last one stood, counted from 1."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = existing_file(path, what="rollout records")
-        self.torn = 0
+        self.line = 0
 
     def __iter__(self) -> Iterator[Record]:
-        """Raises DataError at a line that is neither a record nor the torn last one."""
-        lines = _Lines(self._path)
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        """Raises DataError at a line that is no record, or where the file breaks off."""
+        for number, value in read_jsonl(self._path, what="rollout records"):
+            self.line = number
             try:
-                yield _record(line)
-            except (ValueError, AssertionError) as error:  # AssertionError: the types' own invariants
+                record = _record(value)
+            except (ValueError, AssertionError, RecursionError) as error:  # AssertionError: the types' own invariants
                 reason = str(error) or "the values contradict each other"
                 raise DataError(
                     f"not a rollout record ({reason}); delete this line", path=self._path, line=number
                 ) from None
-        self.torn = lines.torn
+            yield record
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -109,108 +72,32 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     `path`, on a full disk say; whatever file was there before stays whole.
     """
     try:
-        write_lines(path, (_line(record).decode().rstrip("\n") for record in records))
+        write_lines(path, map(_line, records))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_records(path: str | Path) -> Iterator[Trajectory]:
-    """The trajectories of a file, a torn last line left out. Raises UserError (no such file) or DataError."""
+    """The trajectories of a file. Raises UserError (no such file) or DataError: see `RecordReader`."""
     for record in RecordReader(path):
         yield record.trajectory
 
 
-def _line(record: Record) -> bytes:
+def _line(record: Record) -> str:
     assert not {"format", "trajectory"} & set(record.extra), "extra may not replace the record's own keys"
     value = {"format": FORMAT, "trajectory": trajectory_to_dict(record.trajectory), **record.extra}
     # ASCII, and Python's spelling of infinities: a policy's arguments may hold lone surrogates or 1e999, and must come
     # back as they were. Nothing else writes either.
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(value, separators=(",", ":"))
 
 
-def _record(line: bytes) -> Record:
-    value = json.loads(line)
-    if not isinstance(value, dict) or "trajectory" not in value:
+def _record(value: Mapping[str, Any]) -> Record:
+    if "trajectory" not in value:
         raise ValueError('no "trajectory" in it')
     if value.get("format") != FORMAT:
         raise ValueError(f"format {value.get('format')!r}, this version reads {FORMAT}")
     extra = {key: item for key, item in value.items() if key not in ("format", "trajectory")}
     return Record(trajectory=trajectory_from_dict(value["trajectory"]), extra=extra)
-
-
-def _packed(line: bytes) -> bytes:
-    return gzip.compress(line, compresslevel=6, mtime=0)  # mtime 0: the same rollouts give the same bytes
-
-
-def _mend(path: Path) -> bool:
-    """Rewrite `path` without its torn end, if it has one. Whether it had."""
-    lines = _Lines(path)
-    for _ in lines:
-        pass
-    if lines.clean:
-        return False
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        for line in _Lines(path):
-            file.write(_packed(line + b"\n") if path.suffix == ".gz" else line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(partial, 0o644)
-    os.replace(partial, path)
-    return True
-
-
-class _Lines:
-    """The whole lines of a file that may end torn. `torn` and `clean` hold once the iteration is over."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.torn = 0
-        self.clean = True  # the next append may go right behind the end
-
-    def __iter__(self) -> Iterator[bytes]:
-        rest = b""
-        for chunk in self._unzipped() if self._path.suffix == ".gz" else self._chunks():
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
-        if rest:
-            self.clean = False
-            if _is_json(rest):  # whole but for its newline: a file made by hand, or torn at the very last byte
-                self.torn = 0
-                yield rest
-            else:
-                self.torn = 1
-
-    def _chunks(self) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-
-    def _unzipped(self) -> Iterator[bytes]:
-        """The text of all gzip members; that of a torn last member as far as it goes."""
-        member, begun, gave = zlib.decompressobj(31), False, False
-        for chunk in self._chunks():
-            while chunk := chunk if begun else chunk.lstrip(b"\0"):  # zeros between members are padding
-                begun = True
-                try:
-                    text = member.decompress(chunk)
-                except zlib.error as error:
-                    raise DataError(f"damaged gzip data ({error}); restore the file", path=self._path) from None
-                gave = gave or bool(text)
-                yield text
-                chunk = member.unused_data
-                if member.eof:
-                    member, begun, gave = zlib.decompressobj(31), False, False
-        if begun:
-            self.clean, self.torn = False, 0 if gave else 1
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _encode(value: Any) -> Any:

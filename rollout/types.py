@@ -136,7 +136,7 @@ class RolloutStatus:
     episodes_finished: int = 0
     episodes_retried: int = 0  # plays that a failure of ours spoilt, and that were begun again
     episodes_lost: int = 0  # of those finished: spoilt once more, and given up
-    gate_judged: int = 0  # retrieval phases
+    gate_judged: int = 0  # retrieval phases, without those that were lost
     gate_passed: int = 0
     queue_s: float = 0.0  # of all turns so far: waiting for the engine
     decode_s: float = 0.0  # … being generated, prefill included

@@ -16,7 +16,7 @@ from envs.executors.executor import Stateless
 from envs.executors.python_config import PythonConfig
 from envs.executors.python_pool import PythonPool
 from envs.executors.routed import CallLimits, RoutedExecutor
-from envs.types import StopReason, Task, ToolCall, ToolResult, ToolStatus
+from envs.types import PolicyMessage, StopReason, Task, ToolCall, ToolResult, ToolStatus
 from retriever.base.errors import InfraError, UserError
 from retriever.tools import Candidate, ToolDoc
 from rollout.collect import Collector
@@ -338,6 +338,24 @@ def test_a_bug_of_ours_ends_all_other_episodes_before_it_is_told() -> None:
     asyncio.run(main())
 
 
+def test_a_bug_in_one_call_ends_the_others_of_its_message_before_it_is_told() -> None:
+    class Broken(Stateless):
+        async def call(self, tool: ToolDoc, arguments: Mapping[str, Any]) -> ToolResult:
+            await asyncio.sleep(0)
+            assert tool.id == "add", "a bug"
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def main() -> None:
+        both = PolicyMessage(calls=tuple(ToolCall(name=name, arguments={"x": 1}) for name in ("add", "root")))
+        of = collector(Cast(BOTH, lines={"t/x0": [both]}), Broken())
+        with pytest.raises(AssertionError, match="a bug"):
+            await of.collect([TASK], ONE, sampling=Sampling(max_new_tokens=64), seed=0)
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
 # ---- what is counted
 
 
@@ -386,6 +404,9 @@ def test_episodes_are_counted() -> None:
     assert (counts.episodes_finished, counts.episodes_retried, counts.episodes_lost) == (5, 3, 1)
     assert (counts.gate_judged, counts.gate_passed) == (3, 2)
     assert (counts.episodes_running, counts.episodes_waiting) == (0, 0)
+    engine.failures.update({"t/0/r": 2})
+    played(of, plan=GroupPlan(group_size=3))
+    assert (counts.episodes_lost, counts.gate_judged, counts.gate_passed) == (2, 5, 3), "a lost one is not judged"
 
 
 def test_waiting_and_running_episodes_are_told_while_they_are() -> None:

@@ -23,7 +23,7 @@ from rollout.weights import WeightUpdate, weight_update
 from tests.test_advantages import BROKEN, NONE, ONE, TWO, WEIGHTS, executed, rollouts
 from tests.test_collect import BOTH, EXECUTOR, HALF, TASK, Cast, collect, finding, renderer, search
 from train.config import GrpoConfig
-from train.rollout_metrics import collection_metrics
+from train.rollout_metrics import collection_metrics, gate_metrics
 from train.scoring import BatchScoring
 from train.source import GenerationBatch, RolloutSource
 
@@ -232,6 +232,15 @@ def test_metrics_of_a_collection() -> None:
         "time/decode_s": pytest.approx((2 * 2.0 + 3 * 2.0) / 3),
         "time/tool_s": pytest.approx((2 * 0.5 + 3 * 5.0) / 3),
     }
+
+
+def test_the_gates_pass_rate_is_of_what_was_not_lost() -> None:
+    engine = Cast(BOTH, HALF, BOTH, BOTH)
+    engine.failures.update({"t/2/r": 9, "t/3/r": 9})
+    metrics = gate_metrics(collect(engine, replace(PLAN, group_size=4)), PLAN)
+    assert (metrics["gate/pass_rate"], metrics["gate/survivors_per_group"], metrics["rollout/episodes"]) == (0.5, 1, 5)
+    engine.failures.update({"t/0/r": 9, "t/1/r": 9})
+    assert gate_metrics(collect(engine, replace(PLAN, group_size=4)), PLAN)["gate/pass_rate"] == 0
 
 
 def test_a_collector_counts_into_its_engines_status() -> None:

@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, bit for bit, also after a writer was killed."""
+"""Records: what is written is what is read, bit for bit, and a file that breaks off is never taken for a whole one."""
 
 import gzip
 import json
@@ -27,11 +27,19 @@ from envs.types import (
     ToolStatus,
 )
 from retriever.base.errors import DataError, UserError
-from rollout.batch_files import Played, batch_file, batch_number, batches_in, keep_newest, record_files, task_rollouts
+from rollout.batch_files import (
+    Played,
+    batch_file,
+    batch_number,
+    batches_in,
+    forget_from,
+    keep_newest,
+    record_files,
+    task_rollouts,
+)
 from rollout.records import (
     Record,
     RecordReader,
-    RecordWriter,
     read_records,
     trajectory_from_dict,
     trajectory_to_dict,
@@ -172,77 +180,41 @@ def test_token_ids_logprobs_and_phases_are_plain_json() -> None:
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
-def test_two_writers_after_each_other_append(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "deep" / name
-    with RecordWriter(path) as writer:
-        writer.write(trajectory("a"), {"reward": {"total": 0.5, "parts": {"ndcg": None}}})
-    with RecordWriter(path) as writer:
-        assert not writer.mended
-        writer.write(trajectory("b"))
-    reader = RecordReader(path)
-    first, second = reader
-    assert (first.trajectory, second.trajectory) == (trajectory("a"), trajectory("b"))
-    assert first.extra == {"reward": {"total": 0.5, "parts": {"ndcg": None}}}
-    assert second.extra == {}
-    assert reader.torn == 0
-
-
-@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
-def test_a_record_can_be_read_before_the_writer_closes(tmp_path: Path, name: str) -> None:
-    with RecordWriter(tmp_path / name) as writer:
-        writer.write(trajectory())
-        assert list(read_records(tmp_path / name)) == [trajectory()]
-
-
-@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
-def test_wherever_a_kill_tears_the_file_the_whole_records_stay(tmp_path: Path, name: str) -> None:
+def test_a_file_that_breaks_off_is_an_error_wherever_it_does(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with RecordWriter(path) as writer:
-        writer.write(trajectory("a"))
-        whole = path.stat().st_size
-        writer.write(trajectory("b"))
+    write_records(path, [Record(trajectory=trajectory("a" * 20_000)), Record(trajectory=trajectory("b"))])
     data = path.read_bytes()
-    for cut in [whole + 1, whole + 5, whole + 15, (whole + len(data)) // 2, len(data) - 9, len(data) - 2]:
+    for cut in [len(data) - 2, len(data) - 9, len(data) // 2, 30]:
         path.write_bytes(data[:cut])
-        reader = RecordReader(path)
-        ids = [record.trajectory.id for record in reader]
-        # A gzip trailer holds no text: with only that torn, the record itself is whole.
-        assert (ids, reader.torn) == (["a"], 1) or (name.endswith("gz") and ids == ["a", "b"] and reader.torn == 0)
-        with RecordWriter(path) as writer:
-            assert writer.mended
-            writer.write(trajectory("c"))
-        reader = RecordReader(path)
-        assert ([record.trajectory.id for record in reader], reader.torn) == ([*ids, "c"], 0)
-        assert [file.name for file in tmp_path.iterdir()] == [name]
+        with pytest.raises(DataError, match=rf"{name}:[123]: (not valid JSON .*mend or|cannot be read .*fetch)"):
+            list(read_records(path))
+    path.write_bytes(data[:-1] if name == "r.jsonl" else data)  # whole but for its newline: a file made by hand
+    assert [len(found.id) for found in read_records(path)] == [20_000, 1]
 
 
-def test_a_gz_file_of_one_member_is_mended_without_loss(tmp_path: Path) -> None:
-    plain, packed = tmp_path / "r.jsonl", tmp_path / "r.jsonl.gz"
-    with RecordWriter(plain) as writer:
-        for id in "abc":
-            writer.write(trajectory(id))
-    packed.write_bytes(gzip.compress(plain.read_bytes())[:-12])
-    RecordWriter(packed).close()
-    assert [found.id for found in read_records(packed)][:2] == ["a", "b"]
+def test_a_small_file_cannot_take_all_memory_nor_overflow_the_stack(tmp_path: Path) -> None:
+    bomb, deep = tmp_path / "bomb.jsonl.gz", tmp_path / "deep.jsonl"
+    with gzip.open(bomb, "wb") as file:
+        for _ in range(60):
+            file.write(b" " * 1_000_000)
+    deep.write_text('{"format": 1, "trajectory": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(DataError, match=r"bomb\.jsonl\.gz:1: exceeds 50,000,000 bytes"):
+        list(read_records(bomb))
+    with pytest.raises(DataError, match=r"deep\.jsonl:1: not valid JSON"):
+        list(read_records(deep))
 
 
-def test_a_last_line_without_newline_is_a_record(tmp_path: Path) -> None:
+def test_the_reader_knows_its_line(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with RecordWriter(path) as writer:
-        writer.write(trajectory("a"))
-    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    write_records(path, [Record(trajectory=trajectory("a")), Record(trajectory=trajectory("b"))])
+    path.write_text(path.read_text().replace("\n", "\n\n"))  # blank lines are no records
     reader = RecordReader(path)
-    assert ([record.trajectory.id for record in reader], reader.torn) == (["a"], 0)
-    with RecordWriter(path) as writer:
-        writer.write(trajectory("b"))
-    assert [found.id for found in read_records(path)] == ["a", "b"]
+    assert [(record.trajectory.id, reader.line) for record in reader] == [("a", 1), ("b", 3)]
 
 
 def test_a_bad_line_is_named_with_its_field(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with RecordWriter(path) as writer:
-        writer.write(trajectory("a"))
-        writer.write(trajectory("b"))
+    write_records(path, [Record(trajectory=trajectory("a")), Record(trajectory=trajectory("b"))])
     good, bad = path.read_text().splitlines()
     path.write_text(f"{good}\n" + bad.replace('"ids":[4,5]', '"ids":[4,"x"]') + "\n")
     with pytest.raises(DataError, match=r"r\.jsonl:2: .*turns\[0\]\.completion\.ids is .* not a list of numbers"):
@@ -282,19 +254,15 @@ def test_a_file_written_at_once_replaces_what_was_there(tmp_path: Path, name: st
     (record,) = RecordReader(path)
     assert (record.trajectory, record.extra) == (trajectory("d"), {"reward": 1})
     assert [file.name for file in path.parent.iterdir()] == [name]
-    with RecordWriter(path) as writer:  # it can be appended to, as any other
-        writer.write(trajectory("e"))
-    assert [found.id for found in read_records(path)] == ["d", "e"]
 
 
 def test_what_records_share_is_compressed_together(tmp_path: Path) -> None:
     records = [Record(trajectory=trajectory(f"t1/{index}")) for index in range(20)]
     write_records(tmp_path / "whole.jsonl.gz", records)
-    with RecordWriter(tmp_path / "apart.jsonl.gz") as writer:
-        for record in records:
-            writer.write(record.trajectory)
-    whole, apart = ((tmp_path / f"{name}.jsonl.gz").stat().st_size for name in ("whole", "apart"))
-    assert whole < apart / 5
+    apart = [tmp_path / f"{index}.jsonl.gz" for index in range(20)]
+    for path, record in zip(apart, records, strict=True):
+        write_records(path, [record])
+    assert (tmp_path / "whole.jsonl.gz").stat().st_size < sum(path.stat().st_size for path in apart) / 5
 
 
 FULL = """
@@ -342,7 +310,9 @@ def test_batch_files_have_their_order_and_the_oldest_go(tmp_path: Path) -> None:
     assert len(batches_in(folder)) == 4
     keep_newest(folder, 2)
     assert [batch_number(path) for path in batches_in(folder)] == [10, 1_000_000]
-    assert (folder / "notes.jsonl").exists()
+    forget_from(folder, 11)
+    assert sorted(path.name for path in folder.iterdir()) == ["batch-000010.jsonl.gz", "notes.jsonl"]
+    forget_from(tmp_path / "none", 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no batch-\*\.jsonl\.gz there and none in rollouts/"):
         record_files(tmp_path / "empty")

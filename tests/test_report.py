@@ -153,7 +153,7 @@ def test_a_broken_piece_is_told_and_the_rest_is_shown(tmp_path: Path) -> None:
     text = Page(write_report(run)).text
     assert "not valid JSON" in text
     assert "metrics.jsonl:1" in text
-    assert "damaged gzip data" in text
+    assert "held_out.jsonl.gz:1: cannot be read (Not a gzipped file" in text
     assert "grpo.lr" in text
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,8 @@ from configs.schema import RunConfig, load_run_config
 from envs.dialects import DIALECTS
 from envs.worlds.world import build_world
 from launch import run as command_line
-from launch.showing import printable
-from retriever.base.errors import IntegrityError
+from launch.display import Display, new_console, printable
+from retriever.base.errors import IntegrityError, UserError
 from retriever.config import RetrieverConfig
 from rewards.config import RewardConfig
 from rollout.batch_files import Played, batch_file, task_rollouts
@@ -36,11 +37,12 @@ from train.config import GrpoConfig
 from train.logprob_gap import logprob_gap
 from train.nano.base import BASE
 from train.objectives import ScoredGroup, coupled_group
-from train.recorded import read_batch, scored_records
+from train.recorded import check_tokenizer, read_batch, scored_records
 from train.recorded_source import RecordedSource
 from train.scoring import BatchScoring
 from train.segments import Objective, segments_of
 from train.source import RolloutSource
+from train.tracking import JsonlTracker
 
 SMALL = (
     "retriever.kind=bm25",
@@ -369,8 +371,21 @@ def test_episodes_are_listed_and_shown(run: Path, evaluated: Path, said: Any) ->
     assert said("show", str(evaluated))[1].count("retrieval") >= 3
 
 
-def test_what_a_tool_wrote_does_not_command_the_terminal() -> None:
+def test_what_a_tool_wrote_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable("a\x1b[31m\nb\ud800\u202e") == "a\\x1b[31m\nb\\ud800\\u202e"
+    Display(new_console()).say("lost; first: [/usr/bin/env] [bold]:key: \x1b[31m")  # nor is it anybody's markup
+    assert capsys.readouterr().out == "lost; first: [/usr/bin/env] [bold]:key: \\x1b[31m\n"
+
+
+def test_a_resumed_run_keeps_its_own_newest_batches_not_those_that_are_undone(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "real")
+    for undone in ("rl", "grpo/checkpoint-4"):
+        shutil.rmtree(tmp_path / "real" / "checkpoints" / undone)
+    shutil.copy(batch(run, 2), batch(tmp_path / "real", 9))
+    made(tmp_path, "grpo", "quickstart", *SMALL, "name=real", "--resume", "tracking.keep_rollouts=1")
+    assert [path.name for path in (tmp_path / "real" / "rollouts").iterdir()] == ["batch-000002.jsonl.gz"]
+    again, before = ([untimed(r) for r in RecordReader(batch(f, 2))] for f in (tmp_path / "real", run))
+    assert again == before
 
 
 # --- rollout-only and train-only -------------------------------------------------------------------------------------
@@ -407,6 +422,27 @@ def test_collecting_goes_on_behind_the_last_batch_and_keeps_the_newest(collected
         rows = [json.loads(line) for line in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
         assert [(row["stage"], row["step"]) for row in rows] == [("collect", 1), ("collect", 2)]
     assert len(written) == 1
+
+
+def test_collecting_interrupted_between_a_batchs_metrics_and_its_file_loses_neither(
+    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("rollouts", "collect", "quickstart", *SMALL, "name=only")
+    logged = JsonlTracker.log
+
+    def interrupted(*given: Any) -> None:
+        if given[1:3] == ("collect", 2):
+            raise KeyboardInterrupt
+        logged(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonlTracker, "log", interrupted)
+        assert command_line.main([*arguments, f"output_dir={tmp_path}"]) == 130
+    made(tmp_path, *arguments, "--resume")
+    rows = [json.loads(line) for line in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in rows] == [("collect", 1), ("collect", 2)]
+    again, before = ([untimed(r) for r in RecordReader(batch(f, 2))] for f in (tmp_path / "only", collected))
+    assert again == before
 
 
 def test_trained_on_its_records_alone_a_policy_gets_the_runs_own_bits(run: Path, tmp_path: Path, said: Any) -> None:
@@ -553,7 +589,10 @@ def test_bad_input_is_named_with_its_remedy(run: Path, evaluated: Path, tmp_path
     for arguments, parts in (
         (["rescore", str(bad), "--config", "quickstart"], ["bad.jsonl:2: ", "not a list of numbers"]),
         (["rescore", str(twice), "--config", "quickstart"], ["twice.jsonl: ", f"{episode!r} is there twice"]),
-        (["rescore", str(torn), "--config", "quickstart"], ["torn.jsonl.gz: ", "cannot be complete"]),
+        (
+            ["rescore", str(torn), "--config", "quickstart"],
+            ["torn.jsonl.gz:", "cannot be read", "fetch the file again"],
+        ),
         (["rescore", str(twice)], ["give --config"]),
         (["rescore", str(run), "seed=3"], ["seed=3: rescoring reads reward.…, grpo.…, world.… alone"]),
         (["rescore", str(run), "reward.retrieval.recal=1"], ["unknown key", "did you mean reward.retrieval.recall?"]),
@@ -578,6 +617,46 @@ def test_bad_input_is_named_with_its_remedy(run: Path, evaluated: Path, tmp_path
         assert code == 2, arguments
         assert error.startswith("toolscout: error: "), arguments
         assert [part for part in parts if part not in error] == [], error
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        ({"objective": ["retrieval"]}, "no known objective: \"['retrieval']\""),
+        ({"total": 10**400}, "reward.total is '1000"),
+        ({"parts": {"recall": math.nan}}, "reward.recall is 'nan', not a finite number"),
+    ],
+)
+@pytest.mark.parametrize("command", ["rescore", "show"])
+def test_a_strange_reward_is_named_with_its_line(
+    run: Path, tmp_path: Path, said: Any, command: str, reward: Mapping[str, Any], told: str
+) -> None:
+    first, second = list(RecordReader(batch(run, 1)))[:2]
+    strange = replace(second, extra={**second.extra, "reward": {**second.extra["reward"], **reward}})
+    path = tmp_path / "strange.jsonl"
+    write_records(path, [first, strange])
+    code, text = said(command, str(path), *(["--config", "quickstart"] if command == "rescore" else []))
+    assert code == 2
+    assert "strange.jsonl:2: reward" in text
+    assert told in text
+
+
+def test_a_parts_name_is_no_markup(run: Path, tmp_path: Path, said: Any) -> None:
+    (first, *_) = RecordReader(batch(run, 1))
+    reward = {**first.extra["reward"], "parts": {"[/x]": 1.0}}
+    write_records(tmp_path / "named.jsonl", [replace(first, extra={**first.extra, "reward": reward})])
+    code, text = said("rescore", str(tmp_path / "named.jsonl"), "--config", "quickstart")
+    assert (code, text.count("[/x]")) == (0, 1)
+
+
+@pytest.mark.parametrize("token", [-5, 10**6])
+def test_tokens_that_no_model_has_are_named(run: Path, tmp_path: Path, token: int) -> None:
+    (first, *_) = RecordReader(batch(run, 1))
+    turn = replace(first.trajectory.turns[0], prompt_ids=(1, token))
+    write_records(tmp_path / "t.jsonl", [replace(first, trajectory=replace(first.trajectory, turns=(turn,)))])
+    renderer = Renderer(load_tokenizer(str(BASE)), DIALECTS["qwen3"])
+    with pytest.raises(UserError, match=rf"t\.jsonl: episode .*turn 1 holds the token {token}, beyond the 9000 of"):
+        check_tokenizer(read_batch(tmp_path / "t.jsonl"), renderer, vocabulary=9000, model="nano")
 
 
 def test_records_of_an_older_version_can_be_rescored_and_not_replayed(run: Path, tmp_path: Path, said: Any) -> None:

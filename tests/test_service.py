@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,15 @@ class TestLimits:
         with serving(live) as url:
             answer = httpx.post(f"{url}/search", json={"queries": ["city"] * 21, "k": 1_000})
             assert (answer.status_code, "exceed 20000 results" in answer.json()["detail"]) == (422, True)
+
+    def test_a_search_that_shows_some_tools_alone_finds_those_far_down(self) -> None:
+        tools = Catalogue([replace(tool(f"city{number}"), description="a city") for number in range(5_000)])
+        task = Task(id="t", instruction="where?", offered_tools=("city4999",))
+        with serving(LiveRetriever(tools, index)) as url:
+            for retriever in (index(tools), RemoteRetriever(url, tools)):  # 64, 512, 4,096 and 32,768 are asked for
+                searching = BatchedSearch(retriever).search
+                (found,) = collect(Cast(("A",)), GroupPlan(group_size=1), tasks=[task], search=searching)
+                assert found.retrieval[0].surfaced == {"city4999"}
 
     def test_a_tool_nested_deeply_is_given_back_as_it_came(self, live: LiveRetriever) -> None:
         nested: Any = 1

@@ -4,6 +4,7 @@ A record's key "reward" is its row of one group: {"objective", "advantage", "tot
 {objective: {"total", "parts"}}, for it has no groups. Rewards are never taken from there but to be compared with.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,24 +53,34 @@ class RecordedBatch:
         return frozenset(turn.completion.policy_version for t in trajectories for turn in t.turns)
 
 
-def read_batch(path: Path) -> RecordedBatch:
-    """All records of a file. Raises DataError: a bad line, no record at all, an episode twice, a torn end."""
+def scored_lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """(1-based line number, record) of a file. Raises DataError, for what its "reward" holds too."""
     reader = RecordReader(path)
+    for record in reader:
+        try:
+            list(_rows(record))
+        except ValueError as error:
+            raise DataError(f"{error}; give a file as a run wrote it", path=path, line=reader.line) from None
+        yield reader.line, record
+
+
+def read_batch(path: Path) -> RecordedBatch:
+    """All records of a file. Raises DataError: a bad line, no record at all, an episode twice, an end that is torn."""
     trajectories: list[Trajectory] = []
     rows: dict[tuple[Objective, str], RecordedReward] = {}
     played = None
-    for number, record in enumerate(reader, start=1):
+    for line, record in scored_lines(path):
         try:
             found = Played.of(record.extra)
-            rows.update(_rows(record))
         except ValueError as error:
-            raise DataError(f"{error}; give a file as a run wrote it", path=path, line=number) from None
-        if number > 1 and found != played:
-            raise DataError("another collection than the lines above; one file, one batch", path=path, line=number)
+            raise DataError(f"{error}; give a file as a run wrote it", path=path, line=line) from None
+        if trajectories and found != played:
+            raise DataError("another collection than the lines above; one file, one batch", path=path, line=line)
+        rows.update(_rows(record))
         played = found
         trajectories.append(record.trajectory)
-    if not trajectories or reader.torn:
-        raise DataError("it ends before its last record; its batch cannot be complete, leave it out", path=path)
+    if not trajectories:
+        raise DataError("there is no record in it; leave it out", path=path)
     try:
         rollouts = task_rollouts(trajectories)
     except ValueError as error:
@@ -115,10 +126,11 @@ def check_tokenizer(batch: RecordedBatch, renderer: Renderer, *, vocabulary: int
     turns = [(t.id, number, turn) for t in trajectories for number, turn in enumerate(t.turns, start=1)]
     remedy = f"give the model that played them, or one with its tokenizer, not {model}"
     for id, number, turn in turns:
-        if (largest := max((*turn.prompt_ids, *turn.completion.ids), default=0)) >= vocabulary:
+        ids = (*turn.prompt_ids, *turn.completion.ids)
+        if strange := [id for id in (min(ids, default=0), max(ids, default=0)) if not 0 <= id < vocabulary]:
             raise UserError(
-                f"{batch.path}: episode {id}, turn {number} holds the token {largest}, beyond the {vocabulary} of the "
-                f"vocabulary; {remedy}"
+                f"{batch.path}: episode {id}, turn {number} holds the token {strange[0]}, beyond the {vocabulary} of "
+                f"the vocabulary; {remedy}"
             )
     for id, number, turn in turns[:_COMPARED_TURNS]:
         if (text := renderer.completion_text(turn.completion.ids)) != turn.text:
@@ -145,10 +157,10 @@ def _rows(record: Record) -> Iterator[tuple[tuple[Objective, str], RecordedRewar
         return
     if not isinstance(reward, Mapping):
         raise ValueError('"reward" is not an object')
-    by_objective = {reward["objective"]: reward} if "objective" in reward else reward
-    for name, value in by_objective.items():
+    by_objective = [(reward["objective"], reward)] if "objective" in reward else list(reward.items())
+    for name, value in by_objective:
         if name not in list(Objective):
-            raise ValueError(f'reward is of no known objective: "{name}"')
+            raise ValueError(f'reward is of no known objective: "{str(name)[:60]}"')
         # An evaluation's one record has both phases' rewards: that of retrieval is of the phase that it continued.
         continued = "objective" not in reward and name == Objective.RETRIEVAL
         row = (record.trajectory.parent_id or id) if continued else id
@@ -161,7 +173,7 @@ def _recorded_reward(value: Any) -> RecordedReward:
         raise ValueError("a reward has no parts")
     numbers = {"total": value.get("total"), "advantage": value.get("advantage"), **parts}
     for name, number in numbers.items():
-        if number is not None and not isinstance(number, int | float):
-            raise ValueError(f"reward.{name} is {str(number)[:60]!r}, not a number")
+        if number is not None and not (isinstance(number, int | float) and abs(number) <= sys.float_info.max):
+            raise ValueError(f"reward.{name} is {str(number)[:60]!r}, not a finite number")
     reward = Reward(total=value.get("total"), parts=parts)
     return RecordedReward(reward=reward, advantage=value.get("advantage"), grouped="advantage" in value)

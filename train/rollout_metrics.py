@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from envs.types import Phase
+from envs.types import Phase, StopReason
 from rollout.collect import may_execute
 from rollout.config import GroupPlan
 from rollout.counts import since
@@ -77,11 +77,12 @@ def tool_metrics(rollouts: Sequence[TaskRollouts]) -> dict[str, float]:
 def gate_metrics(rollouts: Sequence[TaskRollouts], plan: GroupPlan) -> dict[str, float]:
     """How many trajectories pass the gate, and how many survive per group."""
     episodes = [trajectory for r in rollouts for trajectory in r.retrieval]
-    passed = [may_execute(trajectory, plan) for trajectory in episodes]
+    # What we broke says nothing about the policy.
+    passed = [may_execute(t, plan) for t in episodes if t.stop is not StopReason.INFRA_FAILURE]
     executions = [trajectory for r in rollouts for trajectory in r.executions]
     chosen = [len(trajectory.selection) for trajectory in episodes if trajectory.selection is not None]
     return {
-        "gate/pass_rate": sum(passed) / len(passed),
+        "gate/pass_rate": sum(passed) / max(1, len(passed)),
         "gate/survivors_per_group": sum(passed) / len(rollouts),
         "gate/groups_without_survivor": sum(not any(may_execute(t, plan) for t in r.retrieval) for r in rollouts)
         / len(rollouts),

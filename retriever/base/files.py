@@ -107,8 +107,10 @@ def parse_lines(lines: Iterable[bytes], path: Path, *, on_bad: OnBad = refuse) -
 
 
 def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    number = 1  # of the next line
     try:
         while line := file.readline(_LINE_BYTES + 1):
             yield line
+            number += 1
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot be read ({error}); write or fetch the file again", path=path) from None
+        raise DataError(f"cannot be read ({error}); write or fetch the file again", path=path, line=number) from None
