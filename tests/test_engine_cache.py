@@ -1,18 +1,22 @@
 """What the engine keeps and shares: nothing of it may be seen in the tokens, and it must save what it is there for."""
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 
-from retriever.base.errors import UserError
+from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.row_cache import rows_that_fit, token_bytes
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Completion, FinishReason, Sampling
+from rollout.weights import weight_update
 from tests.ranks_main import tiny_policy
 from tests.test_engine import GREEDY, Episode, engine_of, episodes, play
 
@@ -175,6 +179,86 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(model:
     with pytest.raises(UserError, match="give the engine `decode`"):
         sampling = Sampling(stop=("x",), max_new_tokens=4)
         asyncio.run(engine_of(model).generate(GenerationRequest(session="s", ids=prompt, sampling=sampling, seed=0)))
+
+
+def test_a_stop_string_is_looked_for_at_the_end_alone(model: Any) -> None:
+    given = []
+
+    def text(ids: Sequence[int]) -> str:
+        given.append(len(ids))
+        return "".join(chr(id) for id in ids)
+
+    engine = TransformersEngine(model, stop_ids=[], config=RolloutConfig(), decode=text)
+    sampling = Sampling(temperature=0.0, max_new_tokens=60, stop=("not there",))
+    asyncio.run(engine.generate(GenerationRequest(session="s", ids=(1, 2, 3), sampling=sampling, seed=0)))
+    assert given == [min(count, 4 * 9 + 4) for count in range(1, 61)]
+
+
+def test_who_waits_for_a_row_costs_nothing(model: Any) -> None:
+    engine = engine_of(model, max_concurrent=1)
+    holds, waits = episodes([20, 30], turns=1)
+
+    async def spent() -> float:
+        request = GenerationRequest(session="tool at work", ids=holds.prompt, sampling=GREEDY, seed=0)
+        await engine.generate(request)
+        task = asyncio.create_task(waits.play(engine))
+        before = time.thread_time()
+        await asyncio.sleep(0.5)
+        spent_s = time.thread_time() - before
+        assert engine.status().waiting == 1
+        engine.close_session("tool at work")
+        await task
+        return spent_s
+
+    assert asyncio.run(spent()) < 0.25
+
+
+def test_nothing_is_forgotten_while_a_prompt_is_prefilled(model: Any) -> None:
+    engine = engine_of(model, prefill_tokens=16)
+    (episode,) = episodes([200], turns=1)
+
+    async def disturbed() -> None:
+        task = asyncio.create_task(episode.play(engine))
+        while engine.prefilled_tokens < 48:
+            await asyncio.sleep(0)
+        with pytest.raises(AssertionError, match="at work"):
+            engine.release()
+        with pytest.raises(AssertionError, match="at work"):
+            engine.set_weights(weight_update(3, {}))
+        await task
+
+    asyncio.run(disturbed())
+    assert engine.policy_version == 0
+    assert completions([episode]) == alone(model, [episode])
+
+
+def test_a_request_of_nothing_is_refused_and_harms_nobody(model: Any) -> None:
+    engine = engine_of(model)
+    (other,) = episodes([30], turns=1)
+
+    async def both() -> None:
+        task = asyncio.create_task(other.play(engine))
+        with pytest.raises(UserError, match="no tokens"):
+            await engine.generate(GenerationRequest(session="s", ids=(), sampling=GREEDY, seed=0))
+        await task
+
+    asyncio.run(both())
+    assert completions([other]) == alone(model, [other])
+
+
+def test_what_is_no_number_is_an_infra_failure_and_spoils_nothing_later() -> None:
+    broken = tiny_policy(hidden=64)[0]
+    embedded = broken.model.embed_tokens.weight
+    engine = engine_of(broken)
+    expected = play(engine_of(broken), episodes([20]))
+    with torch.no_grad():
+        kept = embedded[5].clone()
+        embedded[5] = math.nan
+    with pytest.raises(InfraError, match="policy version 0 gave the log-prob nan"):
+        play(engine, group([*range(10, 60), 5, 5, *range(10, 60)], 1))
+    with torch.no_grad():
+        embedded[5] = kept
+    assert completions(play(engine, episodes([20]))) == completions(expected)
 
 
 def test_a_request_beyond_the_context_is_refused(model: Any) -> None:
