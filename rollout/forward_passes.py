@@ -61,7 +61,7 @@ class ForwardPasses:
         self._network = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._parameter = next(model.parameters())
         config = model.config.get_text_config()
-        _refuse_windows(config)
+        _refuse_others(config, length)
         self._rows, self._length, self._deterministic = rows, length, deterministic
         self._cache = RowCache(config.num_hidden_layers)
         self._graphs: _Graphs | None = None
@@ -317,11 +317,21 @@ def rounded(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _refuse_windows(config: Any) -> None:
-    """Every token attends to all before it here. Raises UserError for models that want less."""
-    kinds = {kind for kind in getattr(config, "layer_types", None) or [] if kind != "full_attention"}
-    if kinds:
+def _refuse_others(config: Any, length: int) -> None:
+    """Every token attends to all before it here, and is rotated alike whoever shares its pass.
+
+    Raises UserError for models that want something else of contexts of `length` tokens.
+    """
+    layers = getattr(config, "layer_types", None) or []
+    wrong = {f"layers of {kind}" for kind in layers if kind != "full_attention"}
+    window = getattr(config, "sliding_window", None)
+    if not layers and window and window < length:  # Mistral says no more than this of its layers
+        wrong.add(f"a window of {window} tokens, fewer than rollout.max_context={length}")
+    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    if rotation in ("dynamic", "longrope"):  # of a pass's longest context
+        wrong.add(f"rotations of type {rotation}, which depend on the other contexts of a pass")
+    if wrong:
         raise UserError(
-            f"the model has layers of {', '.join(sorted(kinds))}; the transformers engine serves full attention only: "
-            "choose another model, or rollout.engine=vllm"
+            f"the model has {', '.join(sorted(wrong))}; the transformers engine serves full attention and fixed "
+            "rotations only: choose another model, or rollout.engine=vllm"
         )

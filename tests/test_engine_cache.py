@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
@@ -268,11 +269,24 @@ def test_a_request_beyond_the_context_is_refused(model: Any) -> None:
         asyncio.run(engine.generate(request))
 
 
-def test_a_model_with_a_sliding_window_is_refused(model: Any) -> None:
+def test_what_would_be_computed_otherwise_than_the_model_does_is_refused() -> None:
     other = tiny_policy(hidden=64)[0]
     other.config.layer_types = ["sliding_attention"] * len(other.config.layer_types)
     with pytest.raises(UserError, match="layers of sliding_attention"):
         engine_of(other)
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "vocab_size": 50}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    windowed = MistralForCausalLM(MistralConfig(**shape, **heads, sliding_window=600))
+    with pytest.raises(UserError, match=r"window of 600 tokens, fewer than rollout.max_context=601"):
+        engine_of(windowed, max_context=601)
+    engine_of(windowed, max_context=600)
+    for kind in (
+        {"rope_type": "dynamic"},
+        {"rope_type": "longrope", "long_factor": [2.0] * 8, "short_factor": [1.0] * 8},
+    ):
+        rotations = {"rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 64, **kind}
+        with pytest.raises(UserError, match=f"rotations of type {kind['rope_type']}"):
+            engine_of(LlamaForCausalLM(LlamaConfig(**shape, **heads, rope_parameters=rotations)))
 
 
 def test_a_donor_that_is_cancelled_is_not_waited_for(model: Any) -> None:
