@@ -15,7 +15,7 @@ from torch import Tensor
 
 from retriever.base.errors import UserError
 from rollout.fused_decoder import FusedDecoder, fused_decoder
-from rollout.row_cache import RowCache
+from rollout.row_cache import LENGTH_STEP, RowCache
 from rollout.sampling import draw, draw_whole
 from rollout.types import Sampling
 
@@ -145,14 +145,14 @@ class ForwardPasses:
             self._run(self._network.base_model, ids, positions, rows.to(self.device), rows, length)
 
     def _reserve(self, rows: int, length: int) -> None:
+        most, positions = cache_shape(
+            self._rows, self._length, deterministic=self._deterministic, graphs=self._graphs is not None
+        )
         if self._graphs is None:
             # By doubling: each time that the cache grows it is copied.
-            doubled = max(ROW_MULTIPLE, 1 << (rows - 1).bit_length())
-            self._cache.reserve(
-                max(rounded(rows, ROW_MULTIPLE), min(doubled, rounded(self._rows, ROW_MULTIPLE))), length
-            )
-        else:  # all at once: graphs hold addresses. One more row is for what stands nowhere
-            self._cache.reserve(self._rows + 1, rounded(self._length, _WIDE) + _PREFILL_BUCKET)
+            self._cache.reserve(min(max(ROW_MULTIPLE, 1 << (rows - 1).bit_length()), most), length)
+        else:  # all at once: graphs hold addresses
+            self._cache.reserve(most, positions)
 
     def _run(
         self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, row_index: Tensor, length: int
@@ -289,6 +289,14 @@ class _Graph:
             return drawn.tolist(), logprobs.tolist()
         torch.cuda.current_stream().synchronize()
         return self._got[0, :count].astype(int).tolist(), self._got[1, :count].tolist()
+
+
+def cache_shape(rows: int, length: int, *, deterministic: bool, graphs: bool) -> tuple[int, int]:
+    """Rows and positions that the cache of `rows` contexts of `length` tokens has at the most."""
+    if graphs:  # one more row is for what stands nowhere
+        return rows + 1, rounded(length, LENGTH_STEP) + _PREFILL_BUCKET
+    # The last prefill of a context is padded, and so its positions are
+    return rounded(rows, ROW_MULTIPLE) if deterministic else rows, rounded(length + _WIDTH_STEP, _PREFILL_BUCKET)
 
 
 def _graph_rows(count: int, most: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
-from rollout.forward_passes import Chunk, Draw, ForwardPasses, padded_width
+from rollout.forward_passes import Chunk, Draw, ForwardPasses, cache_shape, padded_width
 from rollout.row_cache import rows_that_fit
 from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.weights import WeightUpdate, load_update
@@ -88,10 +88,14 @@ class TransformersEngine:
         self._config, self._decode = config, decode
         # A GPU's kernels promise nothing of the kind, whatever is padded.
         self._deterministic = config.deterministic and next(model.parameters()).device.type == "cpu"
+        on_gpu = next(model.parameters()).device.type == "cuda"
         rows = rows_that_fit(
             model.config.get_text_config(),
             max_rows=config.max_concurrent,
             length=config.max_context,
+            shape=lambda rows: cache_shape(
+                rows, config.max_context, deterministic=self._deterministic, graphs=config.cuda_graphs and on_gpu
+            ),
             cache_gb=config.kv_cache_gb,
             bytes_per_number=next(model.parameters()).element_size(),
         )

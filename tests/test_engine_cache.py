@@ -142,12 +142,37 @@ def test_a_budget_in_gigabytes_is_so_many_rows(model: Any) -> None:
     # keys and values, 2 layers of 2 heads of 16 numbers of 4 bytes
     one = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
     assert token_bytes(config, 4) == one
-    row_gb = one * 100 / 1e9
-    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 3
-    assert rows_that_fit(config, max_rows=2, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 2
-    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=0, bytes_per_number=4) == 64
-    with pytest.raises(UserError, match=r"rollout.kv_cache_gb=\S+ has no room .* rollout.max_context=100"):
-        rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb / 2, bytes_per_number=4)
+
+    def fit(gigabytes: float, *, max_rows: int = 64) -> int:
+        """Of contexts of 100 tokens, which take 110 positions, and one row more than they are."""
+        return rows_that_fit(
+            config,
+            max_rows=max_rows,
+            length=100,
+            shape=lambda rows: (rows + 1, 110),
+            cache_gb=gigabytes,
+            bytes_per_number=4,
+        )
+
+    row_gb = one * 110 / 1e9
+    assert fit(row_gb * 4.5) == 3
+    assert fit(row_gb * 4.5, max_rows=2) == 2
+    assert fit(0) == 64
+    with pytest.raises(UserError, match=r"rollout.kv_cache_gb=\S+ has no room .* rollout.max_context=100 .* in 2 rows"):
+        fit(row_gb * 1.5)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(("rows", "fit"), [(9.5, {True: 8, False: 9}), (17, {True: 16, False: 17})])
+def test_the_cache_keeps_to_its_budget(model: Any, deterministic: bool, rows: float, fit: dict[bool, int]) -> None:
+    # 480 tokens, the padding of their last prefill included, are 512 positions
+    budget = rows * 512 * token_bytes(model.config, 4) + 1
+    engine = engine_of(model, max_context=480, deterministic=deterministic, kv_cache_gb=budget / 1e9)
+    play(engine, episodes([468, *range(400, 420)], turns=1))
+    cache = engine._passes._cache
+    taken = sum(4 * tensor.numel() for tensor in (*cache.keys, *cache.values) if tensor is not None)
+    assert taken == fit[deterministic] * 512 * token_bytes(model.config, 4)
+    assert taken <= budget
 
 
 def test_what_is_released_is_allocated_again(model: Any) -> None:
