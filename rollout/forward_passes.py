@@ -63,6 +63,9 @@ class ForwardPasses:
         config = model.config.get_text_config()
         _refuse_others(config, length)
         self._rows, self._length, self._deterministic = rows, length, deterministic
+        heads = config.num_attention_heads
+        # Queries that share a key are given to attention together: several, though a decode step has one token a row.
+        self._several = (getattr(config, "num_key_value_heads", None) or heads) < heads
         self._cache = RowCache(config.num_hidden_layers)
         self._graphs: _Graphs | None = None
         if graphs and self.device.type == "cuda":
@@ -102,7 +105,7 @@ class ForwardPasses:
             assert not beside
             count, length = draws[-1].row + 1, 1 + max(one.position for one in draws)
             if self._deterministic:
-                count, length = rounded(count, ROW_MULTIPLE), rounded(length, _LENGTH_BUCKET)
+                count, length = rounded(count, ROW_MULTIPLE), _padded_length(length, several=self._several)
             rows = [one.row for one in draws]
             positions = torch.zeros(count, 1, dtype=torch.long)  # rows that nobody knows hold nothing
             positions[: len(held), 0] = torch.tensor(held[:count])
@@ -138,7 +141,7 @@ class ForwardPasses:
         rows = torch.tensor([chunk.row for chunk in chunks])
         length = int(positions.max()) + 1
         if self._deterministic:
-            length = _SHORT if length <= _SHORT else rounded(length, _PREFILL_BUCKET)
+            length = _padded_length(length, several=True)
         self._reserve(int(rows.max()) + 1, length)
         with torch.inference_mode():
             # Without the head: nobody samples here. A request's last token is its first decode step's.
@@ -318,6 +321,13 @@ def padded_width(tokens: int) -> int:
     if tokens > _WIDE:
         return rounded(tokens, _WIDTH_STEP)
     return int(max(ROW_MULTIPLE, 1 << (tokens - 1).bit_length()))
+
+
+def _padded_length(length: int, *, several: bool) -> int:
+    """How many keys are read, so that what is behind a context's own does not show; `several`: queries of a key."""
+    if not several:
+        return rounded(length, _LENGTH_BUCKET)
+    return _SHORT if length <= _SHORT else rounded(length, _PREFILL_BUCKET)
 
 
 def rounded(number: int, multiple: int) -> int:
