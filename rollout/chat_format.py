@@ -7,6 +7,7 @@ that a context may be forked or played again. For Qwen3's dialect only: the pape
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,8 +109,15 @@ def _later_schemas(rest: Sequence[tuple[str, str]], dialect: Dialect) -> list[di
 
 
 def _schemas(text: str) -> list[dict[str, Any]]:
-    lines = (line for line in text.splitlines() if line.startswith('{"type": "function", "function": {'))
-    return [json.loads(line)["function"] for line in lines]
+    """Those that stand in lines of their own, as we write them; a user may write lines that only begin so."""
+    lines = (line for line in text.split("\n") if line.startswith('{"type": "function", "function": {'))
+    found = []
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            schema = json.loads(line)["function"]
+            if isinstance(schema.get("name"), str):
+                found.append(schema)
+    return found
 
 
 def _sent_names(names: Iterable[str]) -> dict[str, str]:

@@ -294,7 +294,10 @@ class _Play:
         self, env: Env, context: _Context, session: str, seed: int, clock: Clock, turns: list[Turn]
     ) -> StopReason:
         limits = self._of._rollout
+        end_id = self._of._renderer.end_id
         while True:
+            if context.ids and context.ids[-1] != end_id:  # a stop string ended the completion: we end the message
+                context.pending = (end_id, *context.pending)
             if len(context.ids) + len(context.pending) + self._sampling.max_new_tokens > limits.max_context:
                 return StopReason.CONTEXT_FULL
             context.ids += context.pending

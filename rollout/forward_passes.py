@@ -15,7 +15,7 @@ from torch import Tensor
 
 from retriever.base.errors import UserError
 from rollout.fused_decoder import FusedDecoder, fused_decoder
-from rollout.row_cache import RowCache
+from rollout.row_cache import LENGTH_STEP, RowCache
 from rollout.sampling import draw, draw_whole
 from rollout.types import Sampling
 
@@ -61,8 +61,11 @@ class ForwardPasses:
         self._network = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._parameter = next(model.parameters())
         config = model.config.get_text_config()
-        _refuse_windows(config)
+        _refuse_others(config, length)
         self._rows, self._length, self._deterministic = rows, length, deterministic
+        heads = config.num_attention_heads
+        # Queries that share a key are given to attention together: several, though a decode step has one token a row.
+        self._several = (getattr(config, "num_key_value_heads", None) or heads) < heads
         self._cache = RowCache(config.num_hidden_layers)
         self._graphs: _Graphs | None = None
         if graphs and self.device.type == "cuda":
@@ -102,7 +105,7 @@ class ForwardPasses:
             assert not beside
             count, length = draws[-1].row + 1, 1 + max(one.position for one in draws)
             if self._deterministic:
-                count, length = rounded(count, ROW_MULTIPLE), rounded(length, _LENGTH_BUCKET)
+                count, length = rounded(count, ROW_MULTIPLE), _padded_length(length, several=self._several)
             rows = [one.row for one in draws]
             positions = torch.zeros(count, 1, dtype=torch.long)  # rows that nobody knows hold nothing
             positions[: len(held), 0] = torch.tensor(held[:count])
@@ -138,21 +141,21 @@ class ForwardPasses:
         rows = torch.tensor([chunk.row for chunk in chunks])
         length = int(positions.max()) + 1
         if self._deterministic:
-            length = _SHORT if length <= _SHORT else rounded(length, _PREFILL_BUCKET)
+            length = _padded_length(length, several=True)
         self._reserve(int(rows.max()) + 1, length)
         with torch.inference_mode():
             # Without the head: nobody samples here. A request's last token is its first decode step's.
             self._run(self._network.base_model, ids, positions, rows.to(self.device), rows, length)
 
     def _reserve(self, rows: int, length: int) -> None:
+        most, positions = cache_shape(
+            self._rows, self._length, deterministic=self._deterministic, graphs=self._graphs is not None
+        )
         if self._graphs is None:
             # By doubling: each time that the cache grows it is copied.
-            doubled = max(ROW_MULTIPLE, 1 << (rows - 1).bit_length())
-            self._cache.reserve(
-                max(rounded(rows, ROW_MULTIPLE), min(doubled, rounded(self._rows, ROW_MULTIPLE))), length
-            )
-        else:  # all at once: graphs hold addresses. One more row is for what stands nowhere
-            self._cache.reserve(self._rows + 1, rounded(self._length, _WIDE) + _PREFILL_BUCKET)
+            self._cache.reserve(min(max(ROW_MULTIPLE, 1 << (rows - 1).bit_length()), most), length)
+        else:  # all at once: graphs hold addresses
+            self._cache.reserve(most, positions)
 
     def _run(
         self, network: Any, ids: Tensor, positions: Tensor, rows: slice | Tensor, row_index: Tensor, length: int
@@ -298,6 +301,14 @@ class _Graph:
         return self._got[0, :count].astype(int).tolist(), self._got[1, :count].tolist()
 
 
+def cache_shape(rows: int, length: int, *, deterministic: bool, graphs: bool) -> tuple[int, int]:
+    """Rows and positions that the cache of `rows` contexts of `length` tokens has at the most."""
+    if graphs:  # one more row is for what stands nowhere
+        return rows + 1, rounded(length, LENGTH_STEP) + _PREFILL_BUCKET
+    # The last prefill of a context is padded, and so its positions are
+    return rounded(rows, ROW_MULTIPLE) if deterministic else rows, rounded(length + _WIDTH_STEP, _PREFILL_BUCKET)
+
+
 def _graph_rows(count: int, most: int) -> int:
     """1, 2, 4, 8, then multiples of 8 up to 32 and of 16 beyond."""
     step = 1 if count <= 2 else 4 if count <= 8 else 8 if count <= 32 else 16
@@ -319,16 +330,33 @@ def padded_width(tokens: int) -> int:
     return int(max(ROW_MULTIPLE, 1 << (tokens - 1).bit_length()))
 
 
+def _padded_length(length: int, *, several: bool) -> int:
+    """How many keys are read, so that what is behind a context's own does not show; `several`: queries of a key."""
+    if not several:
+        return rounded(length, _LENGTH_BUCKET)
+    return _SHORT if length <= _SHORT else rounded(length, _PREFILL_BUCKET)
+
+
 def rounded(number: int, multiple: int) -> int:
     """The next multiple."""
     return -(-number // multiple) * multiple
 
 
-def _refuse_windows(config: Any) -> None:
-    """Every token attends to all before it here. Raises UserError for models that want less."""
-    kinds = {kind for kind in getattr(config, "layer_types", None) or [] if kind != "full_attention"}
-    if kinds:
+def _refuse_others(config: Any, length: int) -> None:
+    """Every token attends to all before it here, and is rotated alike whoever shares its pass.
+
+    Raises UserError for models that want something else of contexts of `length` tokens.
+    """
+    layers = getattr(config, "layer_types", None) or []
+    wrong = {f"layers of {kind}" for kind in layers if kind != "full_attention"}
+    window = getattr(config, "sliding_window", None)
+    if not layers and window and window < length:  # Mistral says no more than this of its layers
+        wrong.add(f"a window of {window} tokens, fewer than rollout.max_context={length}")
+    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
+    if rotation in ("dynamic", "longrope"):  # of a pass's longest context
+        wrong.add(f"rotations of type {rotation}, which depend on the other contexts of a pass")
+    if wrong:
         raise UserError(
-            f"the model has layers of {', '.join(sorted(kinds))}; the transformers engine serves full attention only: "
-            "choose another model, or rollout.engine=vllm"
+            f"the model has {', '.join(sorted(wrong))}; the transformers engine serves full attention and fixed "
+            "rotations only: choose another model, or rollout.engine=vllm"
         )

@@ -3,6 +3,7 @@
 Not here: which context has which row (`transformers_engine`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import Cache
 
 from retriever.base.errors import UserError
 
-_LENGTH_STEP = 256  # the cache grows by so many positions
+LENGTH_STEP = 256  # the cache grows by so many positions
 
 
 class RowCache(Cache):
@@ -33,7 +34,7 @@ class RowCache(Cache):
 
     def reserve(self, rows: int, length: int) -> None:
         """Have room for `rows` rows of `length` positions from the next pass on; never less than before."""
-        self._shape = (max(self._shape[0], rows), max(self._shape[1], -(-length // _LENGTH_STEP) * _LENGTH_STEP))
+        self._shape = (max(self._shape[0], rows), max(self._shape[1], -(-length // LENGTH_STEP) * LENGTH_STEP))
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
         """Store this pass's keys and values; returns all that the pass may attend to, [B, heads, length, head_dim]."""
@@ -86,18 +87,31 @@ def token_bytes(config: Any, bytes_per_number: int) -> int:
     return 2 * int(config.num_hidden_layers) * int(heads) * int(head_dim) * bytes_per_number
 
 
-def rows_that_fit(config: Any, *, max_rows: int, length: int, cache_gb: float, bytes_per_number: int) -> int:
+def rows_that_fit(
+    config: Any,
+    *,
+    max_rows: int,
+    length: int,
+    shape: Callable[[int], tuple[int, int]],
+    cache_gb: float,
+    bytes_per_number: int,
+) -> int:
     """How many contexts of `length` tokens have room in `cache_gb` GB (0: no limit); at most `max_rows`.
 
-    Raises UserError when not one has.
+    `shape`: contexts → the rows and positions that are allocated for them. Raises UserError when not one has room.
     """
+
+    def gigabytes(contexts: int) -> float:
+        rows, positions = shape(contexts)
+        return rows * positions * token_bytes(config, bytes_per_number) / 1e9
+
     if not cache_gb:
         return max_rows
-    row_bytes = length * token_bytes(config, bytes_per_number)
-    rows = int(cache_gb * 1e9 // row_bytes)
-    if rows < 1:
+    fit = next((rows for rows in range(max_rows, 0, -1) if gigabytes(rows) <= cache_gb), 0)
+    if not fit:
         raise UserError(
             f"rollout.kv_cache_gb={cache_gb:g} has no room for one context of rollout.max_context={length} tokens, "
-            f"which takes {row_bytes / 1e9:.3g} GB; raise it, or lower rollout.max_context"
+            f"which takes {gigabytes(1):.3g} GB in {shape(1)[0]} rows of {shape(1)[1]} positions; raise it, or lower "
+            "rollout.max_context"
         )
-    return min(rows, max_rows)
+    return fit

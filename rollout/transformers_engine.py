@@ -9,6 +9,7 @@ Not here: the passes (`forward_passes`), the cache (`row_cache`), the draw (`sam
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from typing import Any
 from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
-from rollout.forward_passes import Chunk, Draw, ForwardPasses, padded_width
+from rollout.forward_passes import Chunk, Draw, ForwardPasses, cache_shape, padded_width
 from rollout.row_cache import rows_that_fit
 from rollout.types import Completion, FinishReason, RolloutStatus
 from rollout.weights import WeightUpdate, load_update
 
+_IDLE_S = 0.002  # between two looks, where all rows belong to contexts whose tools are at work
 _SHARED_TOKENS = 16  # a shorter common beginning is computed again: finding and copying it costs as much
 
 
@@ -86,10 +88,14 @@ class TransformersEngine:
         self._config, self._decode = config, decode
         # A GPU's kernels promise nothing of the kind, whatever is padded.
         self._deterministic = config.deterministic and next(model.parameters()).device.type == "cpu"
+        on_gpu = next(model.parameters()).device.type == "cuda"
         rows = rows_that_fit(
             model.config.get_text_config(),
             max_rows=config.max_concurrent,
             length=config.max_context,
+            shape=lambda rows: cache_shape(
+                rows, config.max_context, deterministic=self._deterministic, graphs=config.cuda_graphs and on_gpu
+            ),
             cache_gb=config.kv_cache_gb,
             bytes_per_number=next(model.parameters()).element_size(),
         )
@@ -111,6 +117,8 @@ class TransformersEngine:
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Sample one turn. Raises InfraError when the model failed, UserError when the request cannot be served."""
+        if not request.ids:
+            raise UserError("a request of no tokens: there is nothing to go on from; give at least one")
         longest = len(request.ids) + request.sampling.max_new_tokens
         if longest > self._config.max_context:
             raise UserError(
@@ -144,9 +152,9 @@ class TransformersEngine:
 
     def set_weights(self, update: WeightUpdate) -> None:
         """Load the tensors and prove that they arrived. Raises IntegrityError."""
+        self._forget()
         load_update(self._model, update)
         self.policy_version = update.version
-        self._forget()
 
     def release(self) -> None:
         """Give the memory of the cache back until the next request: a trainer on the same GPU needs it."""
@@ -156,6 +164,7 @@ class TransformersEngine:
     def _forget(self) -> None:
         """No row holds anything any more."""
         self._drop_cancelled()
+        assert not self._prefilling, "the engine is at work"
         assert not self._running, "the engine is at work"
         self._sessions.clear()
         self._rows = [_Row(index) for index in range(len(self._rows))]
@@ -171,14 +180,15 @@ class TransformersEngine:
                 self._drop_cancelled()
                 self._admit()
                 self._run_passes(self._chunks())
-                await asyncio.sleep(0)  # tools answer and episodes go on
+                at_work = self._prefilling or self._running
+                await asyncio.sleep(0 if at_work else _IDLE_S)  # tools answer and episodes go on
         except Exception as error:  # noqa: BLE001 - every waiting episode must hear of it
             failed = (*self._waiting, *self._prefilling, *self._running)
             self._waiting, self._prefilling, self._running = [], [], []
-            self._forget()
             for job in failed:
                 if not job.done.done():
                     job.done.set_exception(InfraError(f"engine: {type(error).__name__}: {error}"))
+            self.release()  # what is no number would spoil whatever comes to lie in its row, masked or not
 
     def _drop_cancelled(self) -> None:
         for jobs in (self._waiting, self._prefilling, self._running):
@@ -323,6 +333,8 @@ class TransformersEngine:
         drawn, logprobs = self._passes.decode(draws, [len(row.ids) for row in self._rows], beside)
         self.decoded_tokens += len(draws)
         for one, token, logprob in zip(draws, drawn, logprobs, strict=True):
+            if not math.isfinite(logprob):
+                raise ArithmeticError(f"policy version {self.policy_version} gave the log-prob {logprob}; is it sound?")
             job = jobs[one.row]
             assert job.row is not None
             job.row.ids.append(one.token)
@@ -338,7 +350,9 @@ class TransformersEngine:
             return FinishReason.STOP
         if sampling.stop:
             assert self._decode is not None
-            text = self._decode(job.ids)
+            # Its end alone, or long completions would cost their square: a stop's characters are of 4 bytes at the
+            # most, a token is at least one, and half a character that the cut leaves is in nobody's way.
+            text = self._decode(job.ids[-4 * max(map(len, sampling.stop)) - 4 :])
             if any(stop in text for stop in sampling.stop):
                 return FinishReason.STOP
         return FinishReason.LENGTH if len(job.ids) >= sampling.max_new_tokens else None

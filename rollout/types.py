@@ -9,7 +9,7 @@ from envs.types import Observation, Phase, PolicyMessage, SearchRecord, StopReas
 class FinishReason(StrEnum):
     """Why the engine stopped sampling."""
 
-    STOP = "stop"  # the end-of-turn token, which is the last of `ids`
+    STOP = "stop"  # the last of `ids` is the end-of-turn token or another of `stop_ids`, or completes a stop string
     LENGTH = "length"
 
 
@@ -54,7 +54,9 @@ class Turn:
 
     phase: Phase
     context: int  # 0-based; a new number starts a new prompt
-    prompt_ids: tuple[int, ...]  # appended since the context's previous completion: the prompt, or an observation
+    # appended since the context's previous completion: the prompt, or an observation; first the end-of-turn token where
+    # a stop string ended that completion
+    prompt_ids: tuple[int, ...]
     completion: Completion
     text: str  # the completion decoded, for people; never tokenised again
     message: PolicyMessage

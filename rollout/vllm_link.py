@@ -122,22 +122,34 @@ class VllmLink:
             self._send.flush()
 
     def _hear(self) -> None:
-        """Hand out answers until the process is gone; then tell everybody who waits."""
-        with suppress(OSError), self._socket.makefile("r", encoding="utf-8") as replies:
+        """Hand out answers until the process is gone, or says what is none; then tell everybody who waits."""
+        with suppress(OSError), self._socket.makefile("r", encoding="utf-8", errors="replace") as replies:
             for line in replies:
-                reply = json.loads(line)
-                with self._lock:
-                    answer = self._asked.pop(reply["id"], None)
-                if answer is None or not answer.set_running_or_notify_cancel():
-                    continue
-                if "error" in reply:
-                    answer.set_exception(InfraError(f"vLLM: {reply['error']}"))
-                else:
-                    answer.set_result(reply)
+                if not self._hand_out(line):
+                    self._last_lines.append(f"instead of an answer: {line[:200]!r}")
+                    break
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # by which it ends, if it has not
         code = self._ended()
         self._says.join(_CLOSE_S)
         words = " | ".join(list(self._last_lines)[-_SHOWN_LINES:]) or "it said nothing"
         self._fail(f"the vLLM process ended with code {code}: {words}")
+
+    def _hand_out(self, line: str) -> bool:
+        """An answer goes to whoever asked. False: it is none, as half of one is that a killed process leaves."""
+        try:
+            reply = json.loads(line)
+            number = int(reply["id"])
+        except (ValueError, KeyError, TypeError):
+            return False
+        with self._lock:
+            answer = self._asked.pop(number, None)
+        if answer is not None and answer.set_running_or_notify_cancel():
+            if "error" in reply:
+                answer.set_exception(InfraError(f"vLLM: {reply['error']}"))
+            else:
+                answer.set_result(reply)
+        return True
 
     def _ended(self) -> int:
         """The exit code, of a process that has no socket any more."""

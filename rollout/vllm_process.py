@@ -55,10 +55,12 @@ def main() -> None:
 
 
 def _read(requests: TextIO, inbox: "SimpleQueue[dict[str, Any]]", folder: str) -> None:
-    for line in requests:
-        inbox.put(json.loads(line))
-    shutil.rmtree(folder, ignore_errors=True)  # who made it may have been killed
-    os._exit(0)
+    try:
+        for line in requests:
+            inbox.put(json.loads(line))
+    finally:  # also after half a line, which one that is killed may leave
+        shutil.rmtree(folder, ignore_errors=True)  # who made it may have been killed
+        os._exit(0)
 
 
 class Server:

@@ -80,6 +80,7 @@ class Cast:
         self.failures: Counter[str] = Counter()  # session → how many more of its turns fail
         self.hanging: set[str] = set()
         self.cut_off: dict[str, int] = {}  # session → the turn, from 0, that reaches the limit
+        self.without_end = False  # as where a stop string ends every turn
         self.requests: list[GenerationRequest] = []
         self.open: Counter[str] = Counter()  # session → turns so far
         self.slow_s = 0.0  # seconds of each turn
@@ -102,6 +103,8 @@ class Cast:
             await asyncio.sleep(60)
         ids = self._renderer.completion_ids(self.lines.get(session, ACTING)[turn])
         finish = FinishReason.STOP
+        if self.without_end:
+            ids = ids[:-1]
         if self.cut_off.get(session) == turn:
             ids, finish = ids[:-1], FinishReason.LENGTH
         return Completion(ids=ids, logprobs=(-0.5,) * len(ids), finish=finish, policy_version=self.policy_version)
@@ -186,6 +189,22 @@ def test_an_execution_goes_on_from_its_own_retrieval() -> None:
         assert [turn.context for turn in whole.turns] == [0, 0, 1, 1, 1]
         assert not start.executed
     assert rollouts.retrieval[1].selection == ("root", "add", "mul")
+
+
+@pytest.mark.parametrize("context", ["fresh", "append"])
+def test_a_message_that_a_stop_string_ended_is_closed_in_its_context(context: Any) -> None:
+    usual, stopped = Cast(BOTH), Cast(BOTH)
+    stopped.without_end = True
+    env = EnvConfig(context=context)
+    (expected,) = collect(usual, GroupPlan(group_size=1), env=env)
+    (rollouts,) = collect(stopped, GroupPlan(group_size=1), env=env)
+    assert [request.ids for request in stopped.requests] == [request.ids for request in usual.requests]
+    turns = rollouts.executions[0].turns
+    assert len(turns) == 5
+    for turn, closed in zip(turns, expected.executions[0].turns, strict=True):
+        assert turn.completion.ids == closed.completion.ids[:-1]  # nobody sampled the token
+        opening = closed.prompt_ids[0] == renderer().start_id  # of a context
+        assert turn.prompt_ids == (*(() if opening else [renderer().end_id]), *closed.prompt_ids)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from retriever.base.errors import InfraError
 from rollout.config import RolloutConfig
@@ -147,6 +148,22 @@ def test_the_same_seed_gives_the_same_tokens_whoever_the_neighbours_are(model: A
             played = play(engine_of(model, max_concurrent=rows), episodes(lengths, sampling=sampling))
             # bit by bit: log-probs too
             assert played[lengths.index(length)].completions == alone.completions, (lengths, rows)
+
+
+@pytest.mark.parametrize("length", [100, 200, 300])
+def test_nor_do_neighbours_matter_where_queries_share_their_keys(length: int) -> None:
+    # 8 queries to a key: transformers has them read it together, and their sum depends on how much is read
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16, "vocab_size": 2000}
+    model = Qwen3ForCausalLM(Qwen3Config(**shape, num_attention_heads=8, num_key_value_heads=1)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    sampling = Sampling(temperature=1.0, max_new_tokens=12)
+    (alone,) = play(engine_of(model), episodes([length], sampling=sampling))
+    for neighbour in (40, 400, 900):
+        played = play(engine_of(model), episodes([length, neighbour], sampling=sampling))
+        assert played[0].completions == alone.completions, neighbour
 
 
 def test_other_seeds_give_other_tokens(model: Any) -> None:

@@ -1,18 +1,23 @@
 """What the engine keeps and shares: nothing of it may be seen in the tokens, and it must save what it is there for."""
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from retriever.base.errors import UserError
+from retriever.base.errors import InfraError, UserError
 from rollout.config import RolloutConfig
 from rollout.engine import GenerationRequest
 from rollout.row_cache import rows_that_fit, token_bytes
 from rollout.transformers_engine import TransformersEngine
 from rollout.types import Completion, FinishReason, Sampling
+from rollout.weights import weight_update
 from tests.ranks_main import tiny_policy
 from tests.test_engine import GREEDY, Episode, engine_of, episodes, play
 
@@ -137,12 +142,37 @@ def test_a_budget_in_gigabytes_is_so_many_rows(model: Any) -> None:
     # keys and values, 2 layers of 2 heads of 16 numbers of 4 bytes
     one = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
     assert token_bytes(config, 4) == one
-    row_gb = one * 100 / 1e9
-    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 3
-    assert rows_that_fit(config, max_rows=2, length=100, cache_gb=row_gb * 3.5, bytes_per_number=4) == 2
-    assert rows_that_fit(config, max_rows=64, length=100, cache_gb=0, bytes_per_number=4) == 64
-    with pytest.raises(UserError, match=r"rollout.kv_cache_gb=\S+ has no room .* rollout.max_context=100"):
-        rows_that_fit(config, max_rows=64, length=100, cache_gb=row_gb / 2, bytes_per_number=4)
+
+    def fit(gigabytes: float, *, max_rows: int = 64) -> int:
+        """Of contexts of 100 tokens, which take 110 positions, and one row more than they are."""
+        return rows_that_fit(
+            config,
+            max_rows=max_rows,
+            length=100,
+            shape=lambda rows: (rows + 1, 110),
+            cache_gb=gigabytes,
+            bytes_per_number=4,
+        )
+
+    row_gb = one * 110 / 1e9
+    assert fit(row_gb * 4.5) == 3
+    assert fit(row_gb * 4.5, max_rows=2) == 2
+    assert fit(0) == 64
+    with pytest.raises(UserError, match=r"rollout.kv_cache_gb=\S+ has no room .* rollout.max_context=100 .* in 2 rows"):
+        fit(row_gb * 1.5)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(("rows", "fit"), [(9.5, {True: 8, False: 9}), (17, {True: 16, False: 17})])
+def test_the_cache_keeps_to_its_budget(model: Any, deterministic: bool, rows: float, fit: dict[bool, int]) -> None:
+    # 480 tokens, the padding of their last prefill included, are 512 positions
+    budget = rows * 512 * token_bytes(model.config, 4) + 1
+    engine = engine_of(model, max_context=480, deterministic=deterministic, kv_cache_gb=budget / 1e9)
+    play(engine, episodes([468, *range(400, 420)], turns=1))
+    cache = engine._passes._cache
+    taken = sum(4 * tensor.numel() for tensor in (*cache.keys, *cache.values) if tensor is not None)
+    assert taken == fit[deterministic] * 512 * token_bytes(model.config, 4)
+    assert taken <= budget
 
 
 def test_what_is_released_is_allocated_again(model: Any) -> None:
@@ -177,6 +207,86 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(model:
         asyncio.run(engine_of(model).generate(GenerationRequest(session="s", ids=prompt, sampling=sampling, seed=0)))
 
 
+def test_a_stop_string_is_looked_for_at_the_end_alone(model: Any) -> None:
+    given = []
+
+    def text(ids: Sequence[int]) -> str:
+        given.append(len(ids))
+        return "".join(chr(id) for id in ids)
+
+    engine = TransformersEngine(model, stop_ids=[], config=RolloutConfig(), decode=text)
+    sampling = Sampling(temperature=0.0, max_new_tokens=60, stop=("not there",))
+    asyncio.run(engine.generate(GenerationRequest(session="s", ids=(1, 2, 3), sampling=sampling, seed=0)))
+    assert given == [min(count, 4 * 9 + 4) for count in range(1, 61)]
+
+
+def test_who_waits_for_a_row_costs_nothing(model: Any) -> None:
+    engine = engine_of(model, max_concurrent=1)
+    holds, waits = episodes([20, 30], turns=1)
+
+    async def spent() -> float:
+        request = GenerationRequest(session="tool at work", ids=holds.prompt, sampling=GREEDY, seed=0)
+        await engine.generate(request)
+        task = asyncio.create_task(waits.play(engine))
+        before = time.thread_time()
+        await asyncio.sleep(0.5)
+        spent_s = time.thread_time() - before
+        assert engine.status().waiting == 1
+        engine.close_session("tool at work")
+        await task
+        return spent_s
+
+    assert asyncio.run(spent()) < 0.25
+
+
+def test_nothing_is_forgotten_while_a_prompt_is_prefilled(model: Any) -> None:
+    engine = engine_of(model, prefill_tokens=16)
+    (episode,) = episodes([200], turns=1)
+
+    async def disturbed() -> None:
+        task = asyncio.create_task(episode.play(engine))
+        while engine.prefilled_tokens < 48:
+            await asyncio.sleep(0)
+        with pytest.raises(AssertionError, match="at work"):
+            engine.release()
+        with pytest.raises(AssertionError, match="at work"):
+            engine.set_weights(weight_update(3, {}))
+        await task
+
+    asyncio.run(disturbed())
+    assert engine.policy_version == 0
+    assert completions([episode]) == alone(model, [episode])
+
+
+def test_a_request_of_nothing_is_refused_and_harms_nobody(model: Any) -> None:
+    engine = engine_of(model)
+    (other,) = episodes([30], turns=1)
+
+    async def both() -> None:
+        task = asyncio.create_task(other.play(engine))
+        with pytest.raises(UserError, match="no tokens"):
+            await engine.generate(GenerationRequest(session="s", ids=(), sampling=GREEDY, seed=0))
+        await task
+
+    asyncio.run(both())
+    assert completions([other]) == alone(model, [other])
+
+
+def test_what_is_no_number_is_an_infra_failure_and_spoils_nothing_later() -> None:
+    broken = tiny_policy(hidden=64)[0]
+    embedded = broken.model.embed_tokens.weight
+    engine = engine_of(broken)
+    expected = play(engine_of(broken), episodes([20]))
+    with torch.no_grad():
+        kept = embedded[5].clone()
+        embedded[5] = math.nan
+    with pytest.raises(InfraError, match="policy version 0 gave the log-prob nan"):
+        play(engine, group([*range(10, 60), 5, 5, *range(10, 60)], 1))
+    with torch.no_grad():
+        embedded[5] = kept
+    assert completions(play(engine, episodes([20]))) == completions(expected)
+
+
 def test_a_request_beyond_the_context_is_refused(model: Any) -> None:
     engine = engine_of(model, max_context=100, max_new_tokens=12)
     request = GenerationRequest(session="s", ids=tuple(range(89)), sampling=GREEDY, seed=0)
@@ -184,11 +294,24 @@ def test_a_request_beyond_the_context_is_refused(model: Any) -> None:
         asyncio.run(engine.generate(request))
 
 
-def test_a_model_with_a_sliding_window_is_refused(model: Any) -> None:
+def test_what_would_be_computed_otherwise_than_the_model_does_is_refused() -> None:
     other = tiny_policy(hidden=64)[0]
     other.config.layer_types = ["sliding_attention"] * len(other.config.layer_types)
     with pytest.raises(UserError, match="layers of sliding_attention"):
         engine_of(other)
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "vocab_size": 50}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    windowed = MistralForCausalLM(MistralConfig(**shape, **heads, sliding_window=600))
+    with pytest.raises(UserError, match=r"window of 600 tokens, fewer than rollout.max_context=601"):
+        engine_of(windowed, max_context=601)
+    engine_of(windowed, max_context=600)
+    for kind in (
+        {"rope_type": "dynamic"},
+        {"rope_type": "longrope", "long_factor": [2.0] * 8, "short_factor": [1.0] * 8},
+    ):
+        rotations = {"rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 64, **kind}
+        with pytest.raises(UserError, match=f"rotations of type {kind['rope_type']}"):
+            engine_of(LlamaForCausalLM(LlamaConfig(**shape, **heads, rope_parameters=rotations)))
 
 
 def test_a_donor_that_is_cancelled_is_not_waited_for(model: Any) -> None:

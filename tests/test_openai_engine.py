@@ -137,6 +137,25 @@ def test_tools_that_come_with_a_selection_are_offered(renderer: Renderer) -> Non
     assert [tool["function"]["name"] for tool in request.tools] == ["search_tools", "select_tools", "clock"]
 
 
+def test_a_tool_is_offered_whatever_ends_a_line_in_its_description(renderer: Renderer) -> None:
+    odd = {**SEARCH_SCHEMA, "description": "one\u2028two\x85three\x0bfour"}
+    ids = renderer.prompt_ids(Prompt(system="Find the tools.", tools=(odd,), user="u"))
+    assert chat_request(renderer.messages(ids), QWEN3).tools == ({"type": "function", "function": odd},)
+
+
+@pytest.mark.parametrize("text", ["{", '{"x": 1}}', '{"name": 1}}', '{"name": "a"', "[" * 100_000])
+def test_what_a_user_writes_like_a_tool_is_none_and_harms_nobody(renderer: Renderer, text: str) -> None:
+    said = '{"type": "function", "function": {' + text.removeprefix("{")
+    ids = (
+        *renderer.prompt_ids(PROMPT),
+        *renderer.completion_ids(PolicyMessage(answer="3")),
+        *renderer.request_ids(said),
+    )
+    request = chat_request(renderer.messages(ids), QWEN3)
+    assert len(request.tools) == len(PROMPT.tools)
+    assert [one["content"] for one in request.messages[2:]] == ["3", said]
+
+
 def test_names_that_servers_refuse_are_others_on_the_way(renderer: Renderer) -> None:
     names = ["math.factorial", "math_factorial", "math/factorial", "größe", "n" * 70]
     prompt = Prompt(system="s", tools=tuple({"name": name, "parameters": {}} for name in names), user="u")

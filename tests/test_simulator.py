@@ -118,7 +118,10 @@ class TestClient:
             assert complete(url) == "at last"
         assert 0.95 <= model.at[1] - model.at[0] < 3
 
-    @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("-3", 0), ("100000", 60), ("inf", 0), ("soon", 0)])
+    @pytest.mark.parametrize(
+        ("header", "seconds"),
+        [("7", 7), ("-3", 0), ("100000", 60), ("inf", 0), ("soon", 0), (f"1 Jan {10**16} 00:00:00 GMT", 0)],
+    )
     def test_a_server_is_obeyed_for_a_minute_at_most(self, header: str, seconds: float) -> None:
         assert _retry_after_s(header) == seconds
         assert _retry_after_s(formatdate(time.time() + 100_000, usegmt=True)) == 60

@@ -90,6 +90,17 @@ def test_a_killed_process_is_an_infra_failure(link: VllmLink) -> None:
         answer.result(60)
 
 
+@pytest.mark.parametrize(("op", "told"), [("half", r"code -9: .*'\{\"id\": '"), ("babble", r"code 0: .*'\[1, 2\]\\n'")])
+def test_what_is_no_answer_ends_it_for_everybody(link: VllmLink, op: str, told: str) -> None:
+    waiting = [link.ask({"op": "wait"})[1], link.ask({"op": op})[1]]
+    for answer in waiting:
+        with pytest.raises(InfraError, match=told):
+            answer.result(20)
+    assert gone(link.process_id)
+    with pytest.raises(InfraError, match=told):
+        link.ask({"op": "double"})[1].result(20)
+
+
 def test_a_start_that_fails_shows_the_last_words(python: Path) -> None:
     with pytest.raises(InfraError, match=r"vLLM did not start .*ValueError: no room for it"):
         VllmLink(python, {"start": "fail"}, {})

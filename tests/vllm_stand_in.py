@@ -1,10 +1,12 @@
 """Speaks to `rollout.vllm_link` as `rollout.vllm_process` does, and computes nothing: what it is asked decides.
 
-A question's `ids` come back doubled; `{"op": "die"}` ends it with words; `{"op": "wait"}` is never answered. No test.
+A question's `ids` come back doubled; `{"op": "die"}` ends it with words, `{"op": "half"}` in the middle of an answer;
+to `{"op": "babble"}` it says what is no answer; `{"op": "wait"}` is never answered. No test.
 """
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -18,7 +20,12 @@ def main() -> None:
         if message.get("op") == "die" or message.get("start") == "fail":
             print("loading the model\nValueError: no room for it", file=sys.stderr, flush=True)
             os._exit(3)
-        if message.get("op") not in ("wait", "abort"):
+        if message.get("op") in ("half", "babble"):
+            replies.write('{"id": ' if message["op"] == "half" else "[1, 2]\n")
+            replies.flush()
+            if message["op"] == "half":
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif message.get("op") not in ("wait", "abort"):
             reply = {"ids": [2 * id for id in message.get("ids", ())], "folder": os.environ["TMPDIR"]}
             replies.write(json.dumps({"id": message["id"], **reply}) + "\n")
             replies.flush()
