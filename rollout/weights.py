@@ -56,12 +56,16 @@ def weight_update(version: int, tensors: Mapping[str, Tensor]) -> WeightUpdate:
 
 
 def load_update(model: Any, update: WeightUpdate) -> None:
-    """Copy the tensors into the model's parameters; the hash is taken of what they then are. Raises IntegrityError."""
-    parameters = dict(model.named_parameters())
-    shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    if strange := sorted(name for name, tensor in update.tensors.items() if shapes.get(name) != tensor.shape)[:3]:
+    """Copy the tensors into the model's parameters; the hash is taken of what they then are.
+
+    Raises IntegrityError, also where they are not all that training changes.
+    """
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    wanted, sent = ({name: t.shape for name, t in found.items()} for found in (parameters, update.tensors))
+    if strange := sorted(name for name in wanted.keys() | sent.keys() if wanted.get(name) != sent.get(name))[:3]:
         raise IntegrityError(
-            f"weights {update.version}: the engine's model has no {strange} of that shape; is it the same model?"
+            f"weights {update.version}: what was sent and the engine's model differ in {strange}; is it the same "
+            "model, with LoRA on both sides or on none?"
         )
     with torch.no_grad():
         for name, tensor in update.tensors.items():
