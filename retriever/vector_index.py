@@ -16,7 +16,9 @@ from retriever.base.files import writing
 from retriever.config import IndexConfig
 
 ROWS = 16  # queries go to a matrix product in blocks of exactly this many, so that none depends on its neighbours
-_COLUMNS = 256  # vectors in a product, at least: small products are computed another way, with other last bits
+# Small products, and what is left over at the edge of one, are computed another way, with other last bits; which those
+# are depends on the processor. So products have whole multiples of so many columns, and at least so many terms.
+_COLUMNS, _TERMS = 256, 1_500_000
 _GPU_DEPTH = 2_048  # the most that faiss returns on a GPU
 _KEPT = 3  # index files in a cache folder: every content of a catalogue has its own
 _BLOCK = 8_192  # vectors that are scored one by one at once
@@ -184,8 +186,12 @@ def dots(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np
 def cosines(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, N]
     """Inner products of unit vectors, all at once: fast, the bits of each independent of the others."""
     assert len(queries) <= ROWS
-    products = _at_least(queries, ROWS) @ _at_least(vectors, _COLUMNS).T
-    return np.ascontiguousarray(products[: len(queries), : len(vectors)])
+    rows = _at_least(queries, ROWS)
+    columns = _COLUMNS * math.ceil(_TERMS / (rows.size * _COLUMNS))
+    whole = len(vectors) // columns * columns
+    parts = [part for part in (vectors[:whole], vectors[whole:]) if len(part)]
+    products = [(rows @ _at_least(part, columns).T)[: len(queries), : len(part)] for part in parts]
+    return np.concatenate(products, axis=1) if products else np.zeros((len(queries), 0), dtype=np.float32)
 
 
 def _at_least(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
