@@ -46,16 +46,16 @@ class ChatConfig:
         except (httpx.InvalidURL, TypeError):
             url = httpx.URL("")
         if url.scheme not in ("http", "https") or not url.host:
-            raise UserError(f"chat.base_url={self.base_url!r} is no address; give e.g. http://127.0.0.1:8000/v1")
+            raise UserError(f"base_url={self.base_url!r} is no address; give e.g. http://127.0.0.1:8000/v1")
         if not self.model:
-            raise UserError("chat.model is empty; give the name that the endpoint knows the model by")
+            raise UserError("model is empty; give the name that the endpoint knows the model by")
         for name in ("max_tokens", "timeout_s", "response_bytes"):
             if not getattr(self, name) > 0:
-                raise UserError(f"chat.{name}={getattr(self, name)} is not positive")
+                raise UserError(f"{name}={getattr(self, name)} is not positive")
         if self.retries < 0:
-            raise UserError(f"chat.retries={self.retries} is negative; 0 asks once")
+            raise UserError(f"retries={self.retries} is negative; 0 asks once")
         if not 0 <= self.temperature < math.inf:
-            raise UserError(f"chat.temperature={self.temperature} is below 0 or no number; 0 is greedy")
+            raise UserError(f"temperature={self.temperature} is below 0 or no number; 0 is greedy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,14 +154,15 @@ class ChatClient:
                 if len(content) > self.config.response_bytes:
                     raise InfraError(
                         f"{self._url} answered with more than {self.config.response_bytes:,} bytes; "
-                        "lower chat.max_tokens or raise chat.response_bytes"
+                        "lower max_tokens or raise response_bytes"
                     )
         if answer.status_code in _PASSING or answer.status_code >= 500:
             raise _Busy(f"HTTP {answer.status_code}", wait_s=_retry_after_s(answer.headers.get("retry-after")))
         said = content.decode(errors="replace")
         if not answer.is_success:
             raise InfraError(
-                f"{self._url} refused: HTTP {answer.status_code}: {said[:200]}; check chat's model and key"
+                f"{self._url} refused: HTTP {answer.status_code}: {said[:200]}; "
+                "check the address, the model's name and the key"
             )
         return said
 
@@ -177,7 +178,7 @@ class _Busy(Exception):
 def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not (key and key.isascii() and key.isprintable()):  # the error for a bad header would show it
-        raise UserError(f"chat.api_key_variable={variable}: that environment variable holds no key; set it to one")
+        raise UserError(f"api_key_variable={variable}: that environment variable holds no key; set it to one")
     return key
 
 
@@ -231,4 +232,6 @@ def _understood(said: str, url: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise InfraError(f"{url} answered with something that is no completion: {said[:200]!r}") from None
+        raise InfraError(
+            f"{url} answered with something that is no completion: {said[:200]!r}; check the address"
+        ) from None

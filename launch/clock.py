@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retriever.base.files import read_json, write_json
@@ -29,7 +29,8 @@ def running_clock(folder: Path, *, every_s: float = _EVERY_S) -> Iterator[Callab
 
     def keep_writing() -> None:
         while not stop.wait(every_s):
-            write()
+            with suppress(OSError):  # on a full disk it is the run that says so, not this thread
+                write()
 
     thread = threading.Thread(target=keep_writing, name="clock", daemon=True)
     thread.start()

@@ -44,7 +44,7 @@ def quickstart(run: RunFolder) -> None:
         write_json(run.path / "summary.json", summary)
         made = [run.path / "summary.json", export(run, stage="rl", out=run.path / "export"), report(run)]
         made += [run.path / "metrics.jsonl", run.path / "episodes.log", run.path / "rollouts"]
-        show(stages.display, summary, made)
+        show(stages.display, summary, [path for path in made if path.exists()])  # a short run logs no episode
 
 
 def sft(run: RunFolder) -> None:

@@ -35,7 +35,7 @@ EVALUATES = frozenset({"quickstart", "study", "eval"})
 def preflight(command: str, config: RunConfig) -> None:
     """Raises UserError, or DataError for a line of the user's files, when `command` could not be run with `config`."""
     _check_folder(folder_of(config))
-    _check_model(config.model.path)
+    check_model(config.model.path)
     if command in USES_GRPO:
         zero_stage(config.grpo.deepspeed)
         config.check_trainable()
@@ -165,7 +165,7 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"output_dir: no right to write to {there}; give another output_dir=")
 
 
-def _check_model(path: str) -> None:
+def check_model(path: str, *, what: str = "model.path=") -> None:
     """Is there a model in the folder? Hub names and the shipped base are not looked at."""
     if path == "nano":
         return
@@ -173,14 +173,12 @@ def _check_model(path: str) -> None:
     if not folder.exists():
         if path.count("/") == 1 and path[0] not in "/.~":  # OWNER/NAME of the Hub
             return
-        raise UserError(
-            f"model.path={path}: no such folder; check the path, or give a Hub name such as Qwen/Qwen3-0.6B"
-        )
+        raise UserError(f"{what}{path}: no such folder; check the path, or give a Hub name such as Qwen/Qwen3-0.6B")
     if not folder.is_dir():
-        raise UserError(f"model.path={path} is a file; give the folder that holds it and its config.json")
+        raise UserError(f"{what}{path} is a file; give the folder that holds it and its config.json")
     config = folder / "config.json"
     if not config.is_file() and not (folder / "adapter_config.json").is_file():
-        raise UserError(f"model.path={path} holds no config.json; give the folder of a Hugging Face model")
+        raise UserError(f"{what}{path} holds no config.json; give the folder of a Hugging Face model")
     if config.is_file():
         try:
             json.loads(config.read_text(encoding="utf-8"))
@@ -188,7 +186,7 @@ def _check_model(path: str) -> None:
             raise UserError(f"{config}: not valid JSON ({error}); fetch or export the model again") from None
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise UserError(f"model.path={path} holds no *.safetensors; other formats are not loaded, convert the weights")
+        raise UserError(f"{what}{path} holds no *.safetensors; other formats are not loaded, convert the weights")
     for file in weights:
         _check_safetensors(file)
 

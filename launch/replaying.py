@@ -13,6 +13,7 @@ from envs.dialects import DIALECTS
 from envs.executors.executor import Executor
 from envs.worlds.world import build_world
 from launch.display import Display, new_console
+from launch.preflight import check_model
 from launch.rollout_records import files_with_episode, given_records
 from retriever.base.errors import UserError
 from retriever.base.together import together
@@ -47,8 +48,12 @@ def replay(
     tolerance: float | None,
 ) -> int:
     """Replay, print what differs, and return the exit code. See the command's help."""
-    if tolerance is not None and (model is None or not tolerance >= 0):
-        raise UserError("--tolerance is of log-probs, 0 or more nats; give it with --model")
+    if tolerance is not None and not tolerance >= 0:
+        raise UserError(f"--tolerance {tolerance:g} is negative or no number; give nats, e.g. 1e-4")
+    if tolerance is not None and model is None:
+        raise UserError(f"--tolerance {tolerance:g} is of log-probs, which --model PATH compares; give it too")
+    if model is not None:
+        check_model(model, what="--model ")
     given = given_records(places, overrides, config=config, batch=batch)
     files = given.files if episode is None else files_with_episode(given.files, episode)
     display, settings = Display(new_console()), given.config

@@ -28,9 +28,12 @@ def show(places: Sequence[str], *, batch: int | None, episode: str | None) -> No
 def _lines(files: Sequence[Path]) -> Iterator[str]:
     for file in files:
         yield f"{file.name}: episode, turns, stop, reward, task"
+        empty = True
         for _, record in scored_lines(file):
-            found = record.trajectory
+            empty, found = False, record.trajectory
             yield f"  {found.id}  {len(found.turns)}  {found.stop}  {_totals(record)}  {found.task.instruction[:60]!r}"
+        if empty:
+            yield "  (no record in it)"
 
 
 def _reward(record: Record) -> Mapping[str, Any] | None:

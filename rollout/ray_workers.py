@@ -5,6 +5,7 @@ for it or because it is still loading, holds nobody up: it joins when it is.
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -281,6 +282,9 @@ class RayWorkers:
 
 
 def _told(error: Exception) -> str:
-    """Ray's first line and, where that is only where it happened, the last: what happened."""
+    """Ray's first line; of a worker that could not be made, its beginning and the last line, the worker's own error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if len(lines) == 1 or "creation task" not in lines[0] else f"{lines[0]}: {lines[-1]}"
+    if len(lines) == 1 or "creation task" not in lines[0]:
+        return lines[0]
+    what = lines[0].partition(", ")[0]  # what follows names a process, an address and an object, in colours
+    return f"{what}: {re.sub(r'^retriever[.]base[.]errors[.][A-Za-z]+: ', '', lines[-1])}"

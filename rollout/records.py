@@ -57,6 +57,13 @@ class RecordReader:
             self.line = number
             try:
                 record = _record(value)
+            except _OtherFormat as other:
+                raise DataError(
+                    f"a rollout record of format {other.args[0]!r}, this version reads {FORMAT}; "
+                    "read it with the version that wrote it",
+                    path=self._path,
+                    line=number,
+                ) from None
             except (ValueError, AssertionError, RecursionError) as error:  # AssertionError: the types' own invariants
                 reason = str(error) or "the values contradict each other"
                 raise DataError(
@@ -83,6 +90,10 @@ def read_records(path: str | Path) -> Iterator[Trajectory]:
         yield record.trajectory
 
 
+class _OtherFormat(ValueError):
+    """A record, but of another version; its argument is the format."""
+
+
 def _line(record: Record) -> str:
     assert not {"format", "trajectory"} & set(record.extra), "extra may not replace the record's own keys"
     value = {"format": FORMAT, "trajectory": trajectory_to_dict(record.trajectory), **record.extra}
@@ -95,7 +106,7 @@ def _record(value: Mapping[str, Any]) -> Record:
     if "trajectory" not in value:
         raise ValueError('no "trajectory" in it')
     if value.get("format") != FORMAT:
-        raise ValueError(f"format {value.get('format')!r}, this version reads {FORMAT}")
+        raise _OtherFormat(value.get("format"))
     extra = {key: item for key, item in value.items() if key not in ("format", "trajectory")}
     return Record(trajectory=trajectory_from_dict(value["trajectory"]), extra=extra)
 

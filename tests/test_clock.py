@@ -1,5 +1,6 @@
 """The seconds of a run add up over its attempts, however they end."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,3 +42,14 @@ def test_an_attempt_that_fails_counts(tmp_path: Path) -> None:
         time.sleep(0.2)
         raise ZeroDivisionError
     assert noted(tmp_path) >= 0.2
+
+
+def test_a_full_disk_is_no_matter_of_the_clocks_thread(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with running_clock(folder, every_s=0.01):
+        shutil.rmtree(folder)
+        folder.write_text("a file, where nothing can be made")
+        time.sleep(0.2)  # a thread that ends by an exception fails the test
+        folder.unlink()
+    assert noted(folder) >= 0.2

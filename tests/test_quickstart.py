@@ -73,6 +73,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     output = finished("quickstart", *SMALL, "name=small", "grpo.max_steps=2", folder=folder)
     assert "summary.json" in output
+    made = [Path(line.strip()) for line in output.partition("What was made:")[2].splitlines() if line.strip()]
+    assert made
+    assert [path for path in made if not path.exists()] == []  # two batches log no episode
     return folder / "small"
 
 

@@ -113,7 +113,7 @@ def pool() -> Iterator[RayPool]:
 
 
 def test_a_worker_that_cannot_be_built_says_why(tmp_path: Path) -> None:
-    with pytest.raises(InfraError, match=r"creation task.*no tokenizer could be loaded"):
+    with pytest.raises(InfraError, match=r"raised in its creation task: model.path=.*: no tokenizer could be loaded"):
         RayPool(replace(SPEC, model_path=str(tmp_path)))
 
 

@@ -356,7 +356,7 @@ def test_records_of_another_tokenizer_are_refused(run: Path, tmp_path: Path, sai
 # --- showing ---------------------------------------------------------------------------------------------------------
 
 
-def test_episodes_are_listed_and_shown(run: Path, evaluated: Path, said: Any) -> None:
+def test_episodes_are_listed_and_shown(run: Path, evaluated: Path, tmp_path: Path, said: Any) -> None:
     found = read_batch(batch(run, 1))
     code, text = said("show", str(run), "--batch", "1")
     assert code == 0
@@ -369,6 +369,8 @@ def test_episodes_are_listed_and_shown(run: Path, evaluated: Path, said: Any) ->
     assert "[1 retrieval] " in text
     assert f"stop: {first.stop}" in text
     assert said("show", str(evaluated))[1].count("retrieval") >= 3
+    (empty := tmp_path / "empty.jsonl").touch()
+    assert said("show", str(empty)) == (0, "empty.jsonl: episode, turns, stop, reward, task\n  (no record in it)\n")
 
 
 def test_what_a_tool_wrote_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -604,7 +606,9 @@ def test_bad_input_is_named_with_its_remedy(run: Path, evaluated: Path, tmp_path
         (["show", str(run), "--batch", "7"], ["--batch 7: no such generation batch there; recorded are 1 to 2"]),
         (["show", str(run), "--episode", f"{episode}9"], ["no such episode", f"did you mean {episode!r}?"]),
         (["replay", str(run), "--episode", "x"], ["--episode x: no such episode"]),
-        (["replay", str(run), "--tolerance", "1"], ["give it with --model"]),
+        (["replay", str(run), "--tolerance", "1"], ["--tolerance 1", "--model PATH"]),
+        (["replay", str(run), "--model", "nano", "--tolerance", "-1"], ["--tolerance -1", "e.g. 1e-4"]),
+        (["replay", str(run), "--model", "gone/away/x"], ["--model gone/away/x: no such folder"]),
         ([*train, str(run), "grpo.max_steps=5"], ["grpo.max_steps=5 exceeds the 2 batches", "grpo.max_steps=2"]),
         ([*train, str(tmp_path / "no")], ["no such file or folder"]),
         (["collect", "quickstart", *small, f"grpo.records={run}"], ["is trained on, and nothing here is"]),

@@ -183,13 +183,13 @@ class TestClient:
     @pytest.mark.parametrize(
         ("bad", "message"),
         [
-            ({"base_url": "127.0.0.1:8000"}, "chat.base_url='127.0.0.1:8000' is no address"),
+            ({"base_url": "127.0.0.1:8000"}, "base_url='127.0.0.1:8000' is no address"),
             ({"base_url": "ftp://host/v1"}, "is no address"),
-            ({"model": ""}, "chat.model is empty"),
-            ({"max_tokens": 0}, "chat.max_tokens=0 is not positive"),
-            ({"timeout_s": float("nan")}, "chat.timeout_s=nan is not positive"),
-            ({"retries": -1}, "chat.retries=-1 is negative"),
-            ({"temperature": -0.1}, "chat.temperature=-0.1"),
+            ({"model": ""}, "model is empty"),
+            ({"max_tokens": 0}, "max_tokens=0 is not positive"),
+            ({"timeout_s": float("nan")}, "timeout_s=nan is not positive"),
+            ({"retries": -1}, "retries=-1 is negative"),
+            ({"temperature": -0.1}, "temperature=-0.1"),
         ],
     )
     def test_bad_configs_are_refused(self, bad: dict[str, Any], message: str) -> None:
