@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,14 @@ from typing import Any
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from retriever.base.files import writing
 from retriever.config import IndexConfig
 
 ROWS = 16  # queries go to a matrix product in blocks of exactly this many, so that none depends on its neighbours
-# Small products, and what is left over at the edge of one, are computed another way, with other last bits; which those
-# are depends on the processor. So products have whole multiples of so many columns, and at least so many terms.
-_COLUMNS, _TERMS = 256, 1_500_000
+_COLUMNS = 256  # … and vectors in whole multiples of so many: what is left over at an edge is computed another way
 _GPU_DEPTH = 2_048  # the most that faiss returns on a GPU
 _KEPT = 3  # index files in a cache folder: every content of a catalogue has its own
 _BLOCK = 8_192  # vectors that are scored one by one at once
@@ -29,6 +29,7 @@ _FEW = 39 * 256  # vectors; with fewer there is too little to learn the codes of
 _TRAINED_ON = 64  # vectors per list that the centroids of IVF-PQ are learned from
 
 _log = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes into a mapped file
 
 Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]  # slots and scores, best first, equal scores by slot
 
@@ -184,14 +185,18 @@ def dots(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np
 
 
 def cosines(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # [Q ≤ 16, D] -> [Q, N]
-    """Inner products of unit vectors, all at once: fast, the bits of each independent of the others."""
+    """Inner products of unit vectors, all at once: fast, the bits of each independent of the others.
+
+    PyTorch's product keeps that on every processor tried; NumPy's, by OpenBLAS, not on AMD's (measured).
+    """
     assert len(queries) <= ROWS
-    rows = _at_least(queries, ROWS)
-    columns = _COLUMNS * math.ceil(_TERMS / (rows.size * _COLUMNS))
-    whole = len(vectors) // columns * columns
-    parts = [part for part in (vectors[:whole], vectors[whole:]) if len(part)]
-    products = [(rows @ _at_least(part, columns).T)[: len(queries), : len(part)] for part in parts]
-    return np.concatenate(products, axis=1) if products else np.zeros((len(queries), 0), dtype=np.float32)
+    rows, whole = torch.from_numpy(_at_least(queries, ROWS)), len(vectors) // _COLUMNS * _COLUMNS
+    result = np.empty((len(queries), len(vectors)), dtype=np.float32)
+    for begin, end in ((0, whole), (whole, len(vectors))):
+        if begin < end:
+            columns = torch.from_numpy(_at_least(vectors[begin:end], _COLUMNS))
+            result[:, begin:end] = (columns @ rows.T)[: end - begin, : len(queries)].T.numpy()
+    return result
 
 
 def _at_least(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
