@@ -2,7 +2,7 @@
 
 For CUDA graphs of decode steps and short prefills. It computes with the Hugging Face model's own parameters: those of
 query, key and value, and of gate and up, are laid side by side in memory, so that one product serves them; what stands
-between products is pieces. LoRA adapters are added, not merged. Not here: long prefills, and models that are built
+between products is compiled. LoRA adapters are added, not merged. Not here: long prefills, and models that are built
 otherwise (`ForwardPasses` compares the two).
 """
 
@@ -252,7 +252,7 @@ class _Pieces:
 
 @cache
 def _pieces(device: str) -> _Pieces:
-    """Compiled for a GPU; else as they stand."""
+    """For a GPU compiled, the last a kernel of our own; else as they stand."""
     if device != "cuda":
         return _Pieces(_norm, _add_norm, _gated, _store_and_rotate)
     from rollout.decode_attention import store_and_rotate  # needs Triton
