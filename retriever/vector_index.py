@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,6 @@ _FEW = 39 * 256  # vectors; with fewer there is too little to learn the codes of
 _TRAINED_ON = 64  # vectors per list that the centroids of IVF-PQ are learned from
 
 _log = logging.getLogger(__name__)
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes into a mapped file
 
 Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]  # slots and scores, best first, equal scores by slot
 
@@ -190,11 +188,11 @@ def cosines(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArr
     PyTorch's product keeps that on every processor tried; NumPy's, by OpenBLAS, not on AMD's (measured).
     """
     assert len(queries) <= ROWS
-    rows, whole = torch.from_numpy(_at_least(queries, ROWS)), len(vectors) // _COLUMNS * _COLUMNS
+    rows, whole = torch.from_dlpack(_at_least(queries, ROWS)), len(vectors) // _COLUMNS * _COLUMNS
     result = np.empty((len(queries), len(vectors)), dtype=np.float32)
     for begin, end in ((0, whole), (whole, len(vectors))):
         if begin < end:
-            columns = torch.from_numpy(_at_least(vectors[begin:end], _COLUMNS))
+            columns = torch.from_dlpack(_at_least(vectors[begin:end], _COLUMNS))
             result[:, begin:end] = (columns @ rows.T)[: end - begin, : len(queries)].T.numpy()
     return result
 
