@@ -151,6 +151,12 @@ def _memory_lines(config: RunConfig, shape: ModelShape | None) -> Iterator[str]:
     )
     if config.rollout.gpus_per_worker == 0 and trainer + config.rollout.workers * worker > here:
         yield "warning    that does not fit; lower rollout.max_concurrent, grpo.micro_batch or rollout.workers"
+    cache, context = config.rollout.kv_cache_gb * 1e9, config.rollout.max_context * _kv_bytes(config, shape)
+    if config.rollout.engine == "transformers" and 0 < cache < context:
+        yield (
+            f"warning    rollout.kv_cache_gb={cache / 1e9:g} has no room for one context of "
+            f"{config.rollout.max_context} tokens, {context / 1e9:.2g} GB; no worker starts with it"
+        )
 
 
 def trainer_bytes(config: RunConfig, shape: ModelShape) -> float:
@@ -179,9 +185,14 @@ def worker_bytes(config: RunConfig, shape: ModelShape) -> float:
     if rollout.engine == "vllm":
         cache_bytes = rollout.vllm.cpu_cache_gib * 2**30
         return WORKER_BASE_BYTES + VLLM_BASE_BYTES + shape.parameters * width + cache_bytes
-    full = rollout.max_concurrent * rollout.max_context * shape.kv_bytes * width / 2
+    full = rollout.max_concurrent * rollout.max_context * _kv_bytes(config, shape)
     cache = min(full, rollout.kv_cache_gb * 1e9 or full)
     return WORKER_BASE_BYTES + shape.parameters * width + cache
+
+
+def _kv_bytes(config: RunConfig, shape: ModelShape) -> float:
+    """Of a token, as wide as the model's numbers are."""
+    return shape.kv_bytes * (1 if config.model.dtype == "bfloat16" else 2)
 
 
 def model_shape(path: str) -> ModelShape | None:

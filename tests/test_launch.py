@@ -359,6 +359,14 @@ def test_the_plan_counts_the_tasks_that_there_are(tmp_path: Path) -> None:
         assert f"# evaluation {counted} episodes\n" in plan_text("eval", config)
 
 
+def test_the_plan_warns_of_a_cache_without_room_for_one_context() -> None:
+    # nano: keys and values of 6 layers, 4 heads of 32 numbers, 4 bytes each: 6,144 bytes a token, 6,291,456 a context
+    warned = "rollout.kv_cache_gb=0.006 has no room for one context of 1024 tokens, 0.0063 GB"
+    assert warned in plan_text("eval", load_run_config("quickstart", ["rollout.kv_cache_gb=0.006"]))
+    for enough in ("0", "0.0064"):
+        assert "no room" not in plan_text("eval", load_run_config("quickstart", [f"rollout.kv_cache_gb={enough}"]))
+
+
 # --- the shell scripts ---
 
 
