@@ -261,9 +261,10 @@ def check_segments(played: Played, objective: Objective) -> list[Segment]:
 def check_batches(segments: Sequence[Segment]) -> None:
     """Every segment is a row of some batch, whole and at once; nothing else is trained."""
     rows: Counter[Any] = Counter()
+    token_count = sum(segment.action_tokens for segment in segments)
     for rank in range(2):
         for batch in micro_batches(segments, rank=rank, world_size=2, rows=4, pad_id=PAD):
-            assert batch.token_count == sum(segment.action_tokens for segment in segments)
+            assert batch.token_count == token_count
             tensors = (batch.ids, batch.loss_mask, batch.behaviour_logprobs, batch.advantages)
             for real, *values in zip(batch.attention_mask.tolist(), *(t.tolist() for t in tensors), strict=True):
                 length = sum(real)
