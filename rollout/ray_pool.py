@@ -6,6 +6,7 @@ played again, by whoever has room.
 
 import threading
 from collections.abc import Sequence
+from time import monotonic
 
 from envs.types import Task
 from retriever.base.errors import InfraError
@@ -40,8 +41,12 @@ class RayPool:
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers' processes."""
-        return self._workers.process_ids()
+        """The workers' processes; waits for those that are on their way. Not to be asked while tasks are played."""
+        with self._busy:
+            ends = monotonic() + self._rollout.start_timeout_s
+            while len(self._workers.ready) < self._rollout.workers and monotonic() < ends:
+                self._step()  # one that was put on a node just lost is replaced
+            return self._workers.process_ids()
 
     def push(self, update: WeightUpdate) -> None:
         """See `Pool`. The tensors are broadcast, or written once to each node's shared memory, for all at once."""

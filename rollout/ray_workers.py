@@ -103,7 +103,7 @@ class RayWorkers:
         return [worker.status for worker in self._workers if worker.status is not None]
 
     def process_ids(self) -> list[int]:
-        """Of all of them; waits for those that are still starting."""
+        """Of all of them."""
         calls = [worker.actor.process_id.remote() for worker in self._workers]
         return list(self._value(calls, timeout_s=self._rollout.start_timeout_s))
 

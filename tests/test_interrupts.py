@@ -49,7 +49,10 @@ def workers_at_work(pids: set[int]) -> int:
     """How many of these are rollout workers that have computed for a few seconds beyond their start."""
     rows = subprocess.run(["ps", "-A", "-o", "pid=,cputimes=,args="], check=True, capture_output=True, text=True).stdout
     split = [row.split(None, 2) for row in rows.splitlines()]
-    return sum(int(pid) in pids and f"ray::{ReceivingWorker.__name__}" in args and int(cpu_s) > 12 for pid, cpu_s, args in split)
+    return sum(
+        int(pid) in pids and f"ray::{ReceivingWorker.__name__}" in args and int(cpu_s) > 12
+        for pid, cpu_s, args in split
+    )
 
 
 @pytest.mark.drill
