@@ -71,20 +71,30 @@ class ReceivingWorker(RolloutWorker):
 
     _place: Place | None = None
     _group: BroadcastGroup | None = None
+    _awaited: Announcement | None = None
 
     async def receive(self, place: Place, announced: Announcement) -> int | None:
-        """Take part in a broadcast, and load what came; the version now held, or None when nothing came whole.
+        """Take part in a broadcast, and load what came; the version now held.
 
-        Raises IntegrityError.
+        None when nothing came whole, or when weights were set by another way meanwhile. Raises IntegrityError.
         """
+        self._awaited = announced
         try:
             tensors = await asyncio.to_thread(self._receive, place, announced.shapes)
         except InfraError as error:
             log.warning("weights %d: %s", announced.version, error)
-            self._leave()
+            if place == self._place:
+                self._leave()
+            return None
+        if self._awaited is not announced:
             return None
         update = WeightUpdate(version=announced.version, tensors=tensors, content_hash=announced.content_hash)
         return await self.set_weights(update)
+
+    async def set_weights(self, update: WeightUpdate) -> int:
+        """See `RolloutWorker`; what is still being received is of no use any more."""
+        self._awaited = None
+        return await super().set_weights(update)
 
     def _receive(self, place: Place, shapes: Shapes) -> Any:
         if self._group is None or place != self._place:

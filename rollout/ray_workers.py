@@ -34,6 +34,7 @@ class _Worker:
     actor: Any
     joining: Any  # the call whose answer makes it ready; None: it is
     since_s: float  # when that call was made, or the last heartbeat was asked for
+    receiving: bool = False  # that call, or the last one of its kind, takes part in a broadcast
     met: bool = False  # this actor was ready once, so it need not wait for room
     asked: Any = None  # the heartbeat that it owes
     calls: dict[Any, int] = field(default_factory=dict)  # what it works on
@@ -193,7 +194,6 @@ class RayWorkers:
         if value is None:  # nothing came of the broadcast
             log.warning("rollout worker %d was not reached by the broadcast; it fetches the weights", worker.index)
             self._drop_broadcast()
-            self._join(worker)
             return
         if self._weights is not None and value != self._weights.version:
             raise IntegrityError(
@@ -236,7 +236,7 @@ class RayWorkers:
             worker.joining = actor.set_weights.remote(weights.reference())
         else:
             worker.joining = actor.process_id.remote()
-        worker.since_s, worker.asked = monotonic(), None
+        worker.since_s, worker.asked, worker.receiving = monotonic(), None, receiving is not None
 
     def _receivers(self, update: WeightUpdate) -> dict[int, Any]:
         """Begin a broadcast to all that are ready; the call by which each of them receives."""
@@ -251,9 +251,12 @@ class RayWorkers:
         return dict(zip(ready, self._broadcast.send(update), strict=True))
 
     def _drop_broadcast(self) -> None:
-        """Its group is broken; the next push makes another."""
+        """Its group is broken; the next push makes another. Who still receives fetches: gloo may not tell it."""
         if self._broadcast is not None:
             self._broadcast.drop()
+        for worker in self._workers:
+            if worker.receiving and worker.joining is not None:
+                self._join(worker)
 
     def _replace(self, worker: _Worker, error: InfraError) -> list[int]:
         """A fresh actor in its place, wherever there is room; the calls that went with the old one."""
@@ -261,10 +264,10 @@ class RayWorkers:
         if self._deaths > _DEATHS * len(self._workers) or (not self._met_any and "creation task" in str(error)):
             raise error
         log.warning("rollout worker %d is replaced: %s", worker.index, error)
-        self._drop_broadcast()
         lost = list(worker.calls.values())
         worker.calls.clear()
         worker.joining = worker.asked = None  # nothing that still comes from it is listened to
+        self._drop_broadcast()
         self._ray.kill(worker.actor, no_restart=True)
         self._workers[worker.index] = self._new(worker.index)
         return lost

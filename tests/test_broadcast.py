@@ -1,6 +1,5 @@
 """Weights by broadcast: every byte between real gloo ranks, and Ray pools that play as with the object store."""
 
-import logging
 import os
 import signal
 import threading
@@ -230,22 +229,22 @@ def test_a_killed_worker_breaks_a_broadcast_and_not_the_run(
     moment: str, pool: RayPool, local: LocalPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool.push(update(4))
-    killed, other = pool.process_ids
+    other, killed = pool.process_ids  # of the last rank's death gloo tells the others nothing
     weights = update(5)
+    push = threading.Thread(target=pool.push, args=(weights,), daemon=True)
     if moment == "before":
         os.kill(killed, signal.SIGKILL)
         assert not alive_after({killed}, timeout_s=10)
-        pool.push(weights)
+        push.start()
     else:
         os.kill(killed, signal.SIGSTOP)  # what is sent to it fills the sockets, and no more goes on
-        push = threading.Thread(target=pool.push, args=(weights,))
-        with caplog.at_level(logging.WARNING):
-            push.start()
-            time.sleep(1)
-            assert push.is_alive()
-            os.kill(killed, signal.SIGKILL)
-            push.join(timeout=120)
-        assert not push.is_alive()
+        push.start()
+        time.sleep(1)
+        assert push.is_alive()
+        os.kill(killed, signal.SIGKILL)
+    push.join(timeout=0.75 * pool._rollout.heartbeat_timeout_s)  # a rank that nobody told would wait for all of it
+    assert not push.is_alive()
+    if moment == "during":
         assert "weights 5 could not be broadcast: no broadcast: " in caplog.text
     assert killed not in pool.process_ids
     assert other in pool.process_ids
