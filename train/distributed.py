@@ -39,6 +39,12 @@ def on_first_rank(work: Callable[[], T]) -> T:
     return box[0]
 
 
+def leave_ranks() -> None:
+    """The last that a rank does: one that ends with its group's threads at work may be aborted by them."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.destroy_process_group()
+
+
 def full_weights(model: Any) -> dict[str, Tensor]:
     """The trainable parameters, whole, on CPU; a collective call where ZeRO-3 has them in pieces."""
     parameters = trainable(model)
