@@ -7,8 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -363,6 +365,22 @@ class TestStore:
         store = RecordStore(path, create=False)
         assert len(store) == 0
         store.close()
+
+    def test_a_file_that_another_is_just_making_is_never_somebody_elses(self, path: Path) -> None:
+        path.parent.mkdir()
+        together = threading.Barrier(6)
+
+        def made(name: str) -> int:
+            together.wait()
+            store = RecordStore(path.with_name(name))
+            try:
+                return len(store)
+            finally:
+                store.close()
+
+        with ThreadPoolExecutor(6) as threads:
+            for round_ in range(60):
+                assert list(threads.map(made, [f"{round_}.sqlite"] * 6)) == [0] * 6
 
 
 def sqlite(path: Path, *statements: str) -> None:

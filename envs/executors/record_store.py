@@ -156,7 +156,11 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise _unusable(path, error) from None
     try:
-        if not _is_ours(connection, path):
+        # In one transaction: between two looks at it, another process may make the file.
+        connection.execute("BEGIN")
+        ours = _is_ours(connection, path)
+        connection.execute("COMMIT")
+        if not ours:
             connection.execute("BEGIN IMMEDIATE")
             if not _is_ours(connection, path):  # another process may have been first
                 connection.execute(_TABLE)
