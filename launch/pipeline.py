@@ -19,7 +19,6 @@ from retriever.base.errors import UserError
 from retriever.base.files import read_json, write_json
 from rollout.config import ModelConfig
 from rollout.policy import load_model, load_tokenizer
-from train.distributed import leave_ranks
 from train.evaluation.summary import build_summary
 from train.evaluation.tables import rich_tables
 from train.export import ModelCard, export_model, push_to_hub
@@ -58,7 +57,6 @@ def grpo(run: RunFolder) -> None:
     """GRPO alone, from model.path; under torchrun and deepspeed on every rank."""
     with _stages(run) as (stages, _):
         stages.display.say(stages.grpo(stages.start_path))
-    leave_ranks()
 
 
 def collect(run: RunFolder) -> None:

@@ -39,7 +39,7 @@ from rollout.weights import WeightUpdate
 from rollout.worker import LocalPool, WorkerSpec
 from train.ahead import ahead
 from train.config import GrpoConfig
-from train.distributed import full_weights, leave_ranks
+from train.distributed import exit_rank, full_weights
 from train.grpo import DecoupledGrpoTrainer
 from train.nano.curriculum import tokenizer_texts
 from train.nano.model import nano_config, new_nano, train_tokenizer
@@ -237,7 +237,7 @@ def main() -> None:
         lora=args.lora,
         die_at=args.die_at,
     )
-    leave_ranks()
+    exit_rank()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +105,35 @@ def test_the_world_must_be_as_large_as_the_launcher_said(monkeypatch: pytest.Mon
     check_world_size(2)
     with pytest.raises(UserError, match="1 ranks are running, the launcher was to start 2; use launch/train_torchrun"):
         check_world_size(1)
+
+
+FREED_LATE = """
+import atexit, sys, time, torch, torch.distributed as dist
+from train.distributed import exit_rank
+
+class Late:
+    # Python takes itself apart, and a thread of gloo's has a tensor yet to free: as on a machine that is busy.
+    def __init__(self):
+        self.group, self.ones, self.sleep = dist.group.WORLD, torch.ones, time.sleep
+
+    def __del__(self):
+        self.group.allreduce([self.ones(8)])
+        self.sleep(0.5)
+
+atexit.register(print, "told at the exit", end="")
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+late = Late()
+if sys.argv[1] == "as a rank":
+    exit_rank()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("as Python", -signal.SIGABRT), ("as a rank", 0)])
+def test_a_rank_ends_well_though_its_group_has_tensors_to_free(how: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FREED_LATE, how], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (code, "told at the exit"), done.stderr
 
 
 CASES = [

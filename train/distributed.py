@@ -1,8 +1,10 @@
 """What ranks do together; the only module that knows DeepSpeed."""
 
+import atexit
 import os
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -39,10 +41,19 @@ def on_first_rank(work: Callable[[], T]) -> T:
     return box[0]
 
 
-def leave_ranks() -> None:
-    """The last that a rank does: one that ends with its group's threads at work may be aborted by them."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
+def exit_rank() -> NoReturn:
+    """End the process of a rank whose work is done and whose files are closed.
+
+    Not as Python ends by itself: gloo's threads free tensors, for which they take Python's lock, and one that asks an
+    ending interpreter for it aborts the process ("terminate called", pytorch/pytorch#179291). Leaving the group stops
+    them only where nothing holds it any more, but torch's and DeepSpeed's modules do.
+    """
+    if dist.is_initialized():
         dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def full_weights(model: Any) -> dict[str, Tensor]:
