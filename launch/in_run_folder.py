@@ -29,10 +29,7 @@ def run_in_folder(
     suffix: str = "",
     numbered: bool = False,
 ) -> int:
-    """Do `work` in the run's folder (`name` + `suffix`), or print the plan.
-
-    Returns the exit code; a rank of several does not return, it ends.
-    """
+    """Do `work` in the run's folder (`name` + `suffix`), or print the plan. Returns the exit code."""
     _refuse_ranks(job)
     config = config_of(args)
     config = replace(config, name=config.name + suffix)
@@ -53,21 +50,13 @@ def run_in_folder(
         # Another rank may wait in a collective call, where no handler of Python's runs: it dies of SIGTERM as it does.
         with ended_in_order() if first_rank() else nullcontext():
             work(run)
-    if _ranks() > 1:
-        from train.distributed import exit_rank
-
-        exit_rank()
     return 0
-
-
-def _ranks() -> int:
-    """How many processes torchrun or deepspeed started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _refuse_ranks(job: str) -> None:
     """Raises UserError for a launcher with a job that is one process's."""
-    if (ranks := _ranks()) > 1 and job != "grpo":
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1 and job != "grpo":
         raise UserError(
             f"{ranks} processes were launched for toolscout {job}, which is one process's work; start it without "
             "torchrun or deepspeed, which are for toolscout grpo"

@@ -7,6 +7,7 @@ it is asked for, so that `--help` and a mistyped word answer at once.
 import argparse
 import difflib
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print under the usage."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def run_process() -> NoReturn:
+    """`main` as a process of its own: the console script's, and each rank's that torchrun or deepspeed starts."""
+    code = main()
+    if "WORLD_SIZE" in os.environ:
+        from train.distributed import exit_rank
+
+        exit_rank(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,4 +159,4 @@ def _report(error: ToolscoutError, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process()

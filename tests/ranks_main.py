@@ -237,7 +237,7 @@ def main() -> None:
         lora=args.lora,
         die_at=args.die_at,
     )
-    exit_rank()
+    exit_rank(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -41,19 +42,18 @@ def on_first_rank(work: Callable[[], T]) -> T:
     return box[0]
 
 
-def exit_rank() -> NoReturn:
-    """End the process of a rank whose work is done and whose files are closed.
+def exit_rank(code: int) -> NoReturn:
+    """End this process, a rank's, with `code`; its threads are waited for by whoever started them.
 
     Not as Python ends by itself: gloo's threads free tensors, for which they take Python's lock, and one that asks an
-    ending interpreter for it aborts the process ("terminate called", pytorch/pytorch#179291). Leaving the group stops
-    them only where nothing holds it any more, but torch's and DeepSpeed's modules do.
+    ending interpreter for it aborts the process ("terminate called", pytorch/pytorch#190489). Leaving the group first
+    ends them only where nothing else holds it, but torch's and DeepSpeed's modules do.
     """
-    if dist.is_initialized():
-        dist.destroy_process_group()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    with suppress(OSError, ValueError):  # a pipe that nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def full_weights(model: Any) -> dict[str, Tensor]:
