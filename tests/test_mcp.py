@@ -297,19 +297,19 @@ def test_everything_reads_as_text() -> None:
 
 def test_a_late_call_is_dropped_by_the_server_too() -> None:
     async def play() -> None:
-        async with executor_of(FAULTS, timeout_s=2.0) as executor:
+        async with executor_of(FAULTS, timeout_s=4.0) as executor:
             pid = await pid_of(executor)
             began = time.monotonic()
             late, other = await asyncio.gather(
-                call(executor, "faults/wait", seconds=60), call(executor, "faults/add", a=1, b=2)
+                call(executor, "faults/wait", seconds=600), call(executor, "faults/add", a=1, b=2)
             )
-            assert (late.status, late.text) == (ToolStatus.TIMEOUT, "error: no reply within 2 s")
-            assert time.monotonic() - began < 30  # of the tool's 60
+            assert (late.status, late.text) == (ToolStatus.TIMEOUT, "error: no reply within 4 s")
+            assert time.monotonic() - began < 60  # of the tool's 600
             assert (other.status, other.text) == (ToolStatus.OK, "3")  # nobody waits for a slow call
-            while (await call(executor, "faults/dropped")).text != "1":  # the notice may still be on its way
-                assert time.monotonic() - began < 30
+            while (dropped := await call(executor, "faults/dropped")).text != "1":  # the notice may be on its way
+                assert await pid_of(executor) == pid  # a server that answers is kept
+                assert time.monotonic() - began < 60, dropped
                 await asyncio.sleep(0.05)
-            assert await pid_of(executor) == pid  # a server that answers is kept
 
     asyncio.run(play())
 

@@ -15,9 +15,11 @@ from envs.executors.scratch import Scratch
 
 # Prints the folder, and what ends it; then waits, beside a child of its own where one is asked for.
 OWNER = """
-import os, sys, time
+import os, signal, sys, time
 from envs.executors.scratch import Scratch
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` and a shell's `&` have them passed over
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 scratch = Scratch("toolscout-test-")
 open(scratch.path + "/file", "w").close()
 if sys.argv[1] == "forks" and os.fork() == 0:
