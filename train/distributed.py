@@ -43,7 +43,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
 
 
 def exit_rank(code: int) -> NoReturn:
-    """End this process, a rank's, with `code`; its threads are waited for by whoever started them.
+    """End this process, a rank's, with `code`; threads that still work are not waited for.
 
     Not as Python ends by itself: gloo's threads free tensors, for which they take Python's lock, and one that asks an
     ending interpreter for it aborts the process ("terminate called", pytorch/pytorch#190489). Leaving the group first

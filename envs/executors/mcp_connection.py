@@ -23,7 +23,7 @@ from envs.types import ToolStatus
 from retriever.base.errors import InfraError
 
 START_S = 60.0  # to answer the handshake; npx and uvx may fetch a package first
-_ANSWER_S = 5.0  # to list its tools, for a server that missed a deadline: milliseconds, but on a busy machine
+_ANSWER_S = 5.0  # to list its tools, for a server that missed a deadline; a sound one needs milliseconds
 _NOBODY_SERVES = (502, 503, 504)  # of HTTP, as proxies say it
 _ENDED = (
     "Connection closed",
