@@ -127,9 +127,9 @@ run_process()
 
 
 @pytest.mark.parametrize(("config", "code"), [("quickstart", 0), ("quickest", 2)])
-def test_a_rank_ends_with_its_code_though_its_group_has_tensors_to_free(config: str, code: int) -> None:
+def test_a_rank_ends_with_its_code_though_its_group_has_tensors_to_free(tmp_path: Path, config: str, code: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FREED_LATE, "grpo", config, "--dry-run"],
+        [sys.executable, "-c", FREED_LATE, "grpo", config, "--dry-run", f"output_dir={tmp_path}"],
         cwd=ROOT,
         env={**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"},
         capture_output=True,
